@@ -1,0 +1,1 @@
+"""The trading agents, from signal to audit: Kyle, Joey, HRM, Kenny, Aletheia."""

@@ -1,0 +1,9 @@
+"""ARK: an actor runtime for trading agents."""
+
+from ark.agent import Agent, Context, Durability, Effect
+from ark.errors import ArkError
+from ark.signal import Bar, Signal
+
+__version__ = "0.1.0"
+
+__all__ = ["Agent", "ArkError", "Bar", "Context", "Durability", "Effect", "Signal"]

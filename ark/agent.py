@@ -1,0 +1,165 @@
+"""`Agent`, the class that people derive from, and `Context`, what an agent may know and do.
+
+An agent knows no process, no socket and no thread. Two hosts run the same agent: a supervised process with a
+ZeroMQ mailbox (`ark.host`), and the simulator with a virtual clock (`ark.simulator`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    import apsw
+
+    from ark.message import Letter, Span
+
+__all__ = ["Agent", "Context", "Durability", "Effect"]
+
+
+class Durability(Enum):
+    """What an agent's journal survives."""
+
+    NONE = "none"
+    """No journal: the agent is a function of its message; a replayed message is handled again."""
+    PROCESS = "process"
+    """Survives the death of any process, not that of the machine (SQLite `synchronous=NORMAL`)."""
+    POWER = "power"
+    """Survives a power cut (`synchronous=FULL`): what was sent on had reached the disk before."""
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """Something that an agent wants to do to the world outside.
+
+    Returned from `Agent.handle` instead of a message. The host commits the intent to the agent's journal first,
+    and only then calls `Agent.perform`.
+
+    Attributes:
+        intent: What is to be done, as a message of the agent's type `intends`.
+    """
+
+    intent: Any
+
+
+class Context(Protocol):
+    """What an agent may know of the moment, and what it may ask of its host.
+
+    Attributes:
+        agent: The agent's own name in the pipeline.
+        version: The agent's own version.
+        pipeline: The names of all agents of the pipeline, in order.
+        settings: The agent's own settings from `ark.toml`.
+        database: The agent's journal for tables of its own, or None for `Durability.NONE`. Whatever is written
+            while a message is handled is committed together with the answer to it, before that is sent.
+        trace_id: The id of the signal at hand.
+        epoch: The newest epoch that this agent knows of.
+        attempt: 1 if the signal at hand was never sent before.
+        received_ns: When this agent's process took the signal at hand, nanoseconds since the epoch.
+        spans: The agents that had the signal at hand before.
+    """
+
+    agent: str
+    version: str
+    pipeline: tuple[str, ...]
+    settings: Mapping[str, Any]
+    trace_id: str
+    epoch: int
+    attempt: int
+    received_ns: int
+    spans: tuple[Span, ...]
+
+    @property
+    def database(self) -> apsw.Connection: ...
+
+    def open(self, name: str) -> apsw.Connection:
+        """A database of the agent's own beside its journal, outside the journal's transactions.
+
+        For what stands for the world outside, such as the paper broker's books: it commits by itself, and
+        survives the agent.
+        """
+
+    def now(self) -> float:
+        """The time, in seconds since the epoch. Agents ask for it here and nowhere else."""
+
+    def halted(self) -> str | None:
+        """The reason of the halt while trading is halted, otherwise None."""
+
+    def secret(self, name: str) -> bytes:
+        """A secret that the supervisor gave to this agent alone.
+
+        Raises:
+            AgentError: This agent was not given that secret.
+        """
+
+    def send(self, agent: str, notice: Any) -> None:
+        """Send a notice to another agent once the batch at hand is committed. At most once: it may be lost."""
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Publish an event under the topic `event.<kind>` once the batch at hand is committed."""
+
+
+Taken = TypeVar("Taken")
+
+
+class Agent(Generic[Taken]):
+    """One stage of a pipeline: takes a message, gives the next one.
+
+    Derive from it, set `takes`, write `handle`. Whatever escapes from a method ends the process: the supervisor
+    starts a new one, the gateway sends again what was unfinished, and a signal that ends its agent three times
+    becomes a dead letter.
+    """
+
+    takes: ClassVar[type]
+    """The type of message that `handle` takes (a `msgspec.Struct`)."""
+    intends: ClassVar[type | None] = None
+    """The type of the intent in an `Effect`, for agents that return one."""
+    notices: ClassVar[Any] = None
+    """The type, or union of tagged types, of notices that `notice` takes; None: the agent takes none."""
+    durability: ClassVar[Durability] = Durability.NONE
+    """What the agent's journal survives. With a journal, a message that comes again gets the recorded answer."""
+    secrets: ClassVar[tuple[str, ...]] = ()
+    """Names of secrets that the agent needs; the supervisor makes one for all who name the same."""
+    version: ClassVar[str] = ""
+    """The agent's version; empty: that of ARK."""
+
+    def setup(self, context: Context) -> None:
+        """Called once in the new process, before the first message, with the journal open.
+
+        Make tables and load state here. Not called between messages, and not called again after a failure: a
+        failed process is replaced. What it writes is committed before the first message.
+        """
+
+    def handle(self, message: Taken, context: Context) -> Any:
+        """Answer one message: return the message for the next agent, or an `Effect`.
+
+        Called once for a signal, as far as the journal can tell: with a journal, not called for a signal that is
+        already answered; without one, called again after a restart. Must not reach outside: other processes do
+        not know yet that it was called.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how to handle a message")
+
+    def perform(self, intent: Any, context: Context, *, again: bool) -> Any:
+        """Do what `handle` intended, and return the message for the next agent.
+
+        Called after the intent is committed. With `again` an earlier process may or may not have done it
+        already: ask the world before doing it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how to perform its intent")
+
+    def notice(self, notice: Any, context: Context) -> None:
+        """Take a side message from another agent. It may be lost, and may come twice: number what matters."""
+
+    def bury(self, letter: Letter, context: Context) -> Any:
+        """Let go of a signal that the pipeline gave up on; release what was reserved for it.
+
+        Called instead of `handle` when the dead letter passes. A message that is returned is attached to the
+        letter under the agent's name; the last agent of a pipeline returns the outcome. Not called by agents
+        before the one that failed only: every agent sees the letter pass.
+        """
+        return None
+
+    def teardown(self, context: Context) -> None:
+        """Called before an orderly stop. Not called when the process is killed: do nothing needed here."""

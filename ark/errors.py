@@ -1,0 +1,86 @@
+"""Every error that ARK raises on purpose, each with a stable code and a hint that says what to do next."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AgentError",
+    "ArkError",
+    "AuthenticationError",
+    "BootError",
+    "ConfigError",
+    "JournalError",
+    "MessageError",
+    "NodeError",
+    "RequestError",
+]
+
+
+class ArkError(Exception):
+    """Base of all errors that a caller or an operator can do something about.
+
+    Args:
+        message: What is wrong, in one line.
+        hint: What to do next; may be empty.
+        field: The field of a message or a setting that is wrong, if there is one.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "", field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(ArkError):
+    """A setting is unknown, of the wrong type, or out of bounds."""
+
+    code = "config"
+
+
+class MessageError(ArkError):
+    """Bytes or fields that do not make a valid message."""
+
+    code = "invalid"
+
+
+class RequestError(ArkError):
+    """A request that the front door refused; `code` is the reply's own code."""
+
+    def __init__(self, message: str, *, code: str, field: str | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint, field=field)
+        self.code = code
+
+
+class AuthenticationError(ArkError):
+    """A tag, an approval or a frame that is not from whom it claims to be."""
+
+    code = "authentication"
+
+
+class JournalError(ArkError):
+    """A journal that cannot be opened, read or written."""
+
+    code = "journal"
+
+
+class NodeError(ArkError):
+    """The node is not there, already there, or did not do as told."""
+
+    code = "node"
+
+
+class BootError(ArkError):
+    """A process cannot start at all, so that trying again would not help."""
+
+    code = "boot"
+
+
+class AgentError(ArkError):
+    """An agent broke the contract of `ark.Agent`."""
+
+    code = "agent"

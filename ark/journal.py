@@ -1,0 +1,128 @@
+"""Journals: SQLite files that hold what must survive, opened the one right way.
+
+SQLite comes through `apsw`, which bundles a current version: up to 3.51.2, which many Pythons link, a commit can
+be lost when one connection checkpoints while another writes. One connection writes to a file, and only it
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from ark.agent import Durability
+from ark.errors import JournalError
+from ark.message import Span
+
+__all__ = ["Answer", "Journal", "open_database", "open_for_reading"]
+
+_SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
+_spans_encoder = msgspec.msgpack.Encoder()
+_spans_decoder = msgspec.msgpack.Decoder(tuple[Span, ...])
+
+
+def open_database(path: str | Path, durability: Durability = Durability.POWER) -> apsw.Connection:
+    """Open a database for its one writer, in WAL mode.
+
+    Args:
+        path: The file, made with mode 0600 if it is not there; `:memory:` for the simulator.
+        durability: What a commit survives.
+
+    Raises:
+        JournalError: The file cannot be opened or is no database.
+    """
+    try:
+        if str(path) != ":memory:" and not os.path.exists(path):
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        connection = apsw.Connection(str(path), statementcachesize=256)
+        connection.set_busy_timeout(5000)
+        connection.pragma("journal_mode", "WAL")
+        connection.pragma("synchronous", _SYNCHRONOUS[durability])
+        connection.pragma("wal_autocheckpoint", 2000)
+        connection.pragma("cache_size", -8000)
+        connection.pragma("temp_store", "MEMORY")
+    except (apsw.Error, OSError) as error:
+        raise JournalError(
+            f"cannot open {path}: {error}",
+            hint="look at the folder's mode and the free space; a damaged file can be put back from a backup",
+        ) from error
+    return connection
+
+
+def open_for_reading(path: str | Path) -> apsw.Connection:
+    """Open a database that another process writes, for reading only.
+
+    Raises:
+        JournalError: The file is not there or is no database.
+    """
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(5000)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except apsw.Error as error:
+        raise JournalError(f"cannot read {path}: {error}", hint="has this node ever run?") from error
+    return connection
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an agent answered to a trace: the message for the next agent, and the spans up to it."""
+
+    payload: bytes
+    spans: tuple[Span, ...]
+
+
+class Journal:
+    """An agent's memory of what it answered and what it intended, by trace id.
+
+    All writes between `begin` and `commit` become durable together or not at all.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS ark_answers (trace_id TEXT PRIMARY KEY, payload BLOB NOT NULL,"
+            " spans BLOB NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS ark_intents (trace_id TEXT PRIMARY KEY, intent BLOB NOT NULL)"
+        )
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make everything since `begin` durable."""
+        self.connection.execute("COMMIT")
+
+    def forget(self) -> None:
+        """Undo what was not committed: what the death of the process does by itself."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    def answer(self, trace_id: str) -> Answer | None:
+        """The recorded answer to a trace, if there is one."""
+        for payload, spans in self.connection.execute(
+            "SELECT payload, spans FROM ark_answers WHERE trace_id = ?", (trace_id,)
+        ):
+            return Answer(payload, _spans_decoder.decode(spans))
+        return None
+
+    def intent(self, trace_id: str) -> bytes | None:
+        """The recorded intent for a trace, if there is one."""
+        for (intent,) in self.connection.execute(
+            "SELECT intent FROM ark_intents WHERE trace_id = ?", (trace_id,)
+        ):
+            return bytes(intent)
+        return None
+
+    def record_answer(self, trace_id: str, payload: bytes, spans: tuple[Span, ...]) -> None:
+        """Remember an answer. A second one for the same trace is an error of the protocol, and raises."""
+        self.connection.execute(
+            "INSERT INTO ark_answers VALUES (?, ?, ?)", (trace_id, payload, _spans_encoder.encode(spans))
+        )
+
+    def record_intent(self, trace_id: str, intent: bytes) -> None:
+        """Remember what is about to be done."""
+        self.connection.execute("INSERT INTO ark_intents VALUES (?, ?)", (trace_id, intent))

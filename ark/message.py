@@ -1,0 +1,113 @@
+"""Envelopes: what travels between the processes of a pipeline, and how it becomes bytes.
+
+A frame on the wire is a msgpack array of envelopes, because several envelopes in one frame cost a fraction
+of as many frames. The payload stays undecoded bytes (`msgspec.Raw`) until an agent wants it as its own type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ark.errors import MessageError
+
+__all__ = ["WORK", "LETTER", "NOTICE", "OUTCOME", "EVENT", "Envelope", "Letter", "Span", "pack", "unpack"]
+
+# The kinds of envelopes. A number is never used again for something else.
+WORK = 1
+"""A signal on its way through the pipeline."""
+LETTER = 2
+"""A dead letter on its way to the ledger: agents do not handle it, they bury it."""
+NOTICE = 3
+"""A side message between two agents (fills, requests); not part of any trace's path, delivered at most once."""
+OUTCOME = 4
+"""The last agent's answer, for the gateway."""
+EVENT = 5
+"""Something to publish, for the gateway."""
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """One agent's stay with a signal.
+
+    Attributes:
+        agent: The agent's name in the pipeline.
+        version: The agent's version.
+        in_ns: When its process took the signal, nanoseconds since the epoch.
+        out_ns: When it had handled the signal, nanoseconds since the epoch.
+    """
+
+    agent: str
+    version: str
+    in_ns: int
+    out_ns: int
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """A message with what the delivery protocol must know of it.
+
+    Attributes:
+        kind: One of the kinds above.
+        trace_id: The signal's id, or the sender's name for a notice or an event.
+        symbol: The signal's symbol; signals of one symbol keep their order.
+        seq: The gateway's number of acceptance, rising by one.
+        epoch: The epoch in which the gateway sent it; older ones are dropped.
+        attempt: 1 where the signal was certainly never sent before, otherwise more.
+        payload: The message itself, msgpack.
+        spans: Who had it before.
+    """
+
+    kind: int
+    trace_id: str
+    symbol: str
+    seq: int
+    epoch: int
+    attempt: int
+    payload: msgspec.Raw
+    spans: tuple[Span, ...] = ()
+
+
+class Letter(msgspec.Struct, frozen=True, array_like=True):
+    """A dead letter: a signal that the pipeline gave up on.
+
+    Attributes:
+        trace_id: The signal's id.
+        symbol: The signal's symbol.
+        agent: The agent that it killed.
+        reason: Why it was given up, in words.
+        attempts: How often it was sent.
+        records: What each agent with a journal had already answered, its message as msgpack by agent name.
+    """
+
+    trace_id: str
+    symbol: str
+    agent: str
+    reason: str
+    attempts: int
+    records: dict[str, bytes] = {}
+
+
+_encoder = msgspec.msgpack.Encoder(decimal_format="string")
+_frame_decoder = msgspec.msgpack.Decoder(list[Envelope])
+
+
+def pack(envelopes: list[Envelope]) -> bytes:
+    """Encode envelopes as one frame."""
+    return _encoder.encode(envelopes)
+
+
+def unpack(frame: bytes) -> list[Envelope]:
+    """Decode one frame.
+
+    Raises:
+        MessageError: The frame is not a list of envelopes.
+    """
+    try:
+        return _frame_decoder.decode(frame)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise MessageError(f"a frame of {len(frame)} bytes is no list of envelopes: {error}") from error
+
+
+def encode(message: Any) -> msgspec.Raw:
+    """Encode a payload; `Decimal` becomes text, so that no digit is lost."""
+    return msgspec.Raw(_encoder.encode(message))

@@ -1,0 +1,103 @@
+"""Signals as the front door takes them: fields, bounds, and errors that name the field."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+__all__ = ["ACTIONS", "Bar", "Signal"]
+
+ACTIONS = ("trade", "observe")
+"""The actions that the door lets in. `observe` shows a bar to the pipeline and asks for no trade by itself."""
+
+SYMBOL = r"^[A-Z0-9][A-Z0-9./:^=_-]{0,31}$"
+LARGEST = 1e12
+"""No price, quantity or factor of a real market is larger; beyond it arithmetic loses whole units."""
+
+Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
+_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One bar of a market, as it stands under `features.bar` of a signal.
+
+    Attributes:
+        ts: When the bar began, seconds since the epoch.
+        open, high, low, close: Prices in the quote currency.
+        volume: Units traded.
+    """
+
+    ts: float
+    open: Positive
+    high: Positive
+    low: Positive
+    close: Positive
+    volume: Annotated[float, Meta(ge=0, le=1e15)]
+
+    def __post_init__(self) -> None:
+        for name in ("ts", "open", "high", "low", "close", "volume"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"`{name}` must be a finite number")
+        if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
+            raise ValueError("`high` and `low` must enclose `open` and `close`")
+
+
+class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A wish to trade, or a bar to look at, from outside.
+
+    Attributes:
+        symbol: 1 to 32 of A-Z, 0-9 and `. / : ^ = _ -`.
+        direction: `long` or `short`.
+        price: What the sender sees the market at, in the quote currency.
+        trace_id: A UUID; the door makes one if it is absent.
+        action: One of `ACTIONS`.
+        quantity: Units to trade.
+        position_size_pct: Share of the equity to put in, 0.05 for 5 %. Stands instead of `quantity`.
+        leverage: Times equity.
+        stop_loss, target: Prices.
+        risk_reward_ratio: The sender's own figure; it is recomputed, never believed.
+        source: Where the signal comes from.
+        ts: When it was made, seconds since the epoch; the door sets the time of acceptance if it is absent.
+        features: Facts about the market, such as `bar`, `short_interest` or `catalyst`.
+        metadata: Whatever the sender wants to find again; ARK does not read it.
+    """
+
+    symbol: Annotated[str, Meta(pattern=SYMBOL)]
+    direction: Literal["long", "short"]
+    price: Positive
+    trace_id: str = ""
+    action: Literal["trade", "observe"] = "trade"
+    quantity: Positive | None = None
+    position_size_pct: Positive | None = None
+    leverage: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    stop_loss: Positive | None = None
+    target: Positive | None = None
+    risk_reward_ratio: Positive | None = None
+    source: Annotated[str, Meta(max_length=128)] = ""
+    ts: float | None = None
+    features: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"`{name}` must be a finite number")
+        if self.trace_id and not _uuid.match(self.trace_id):
+            raise ValueError("`trace_id` must be a UUID in lower case, as 0f8fad5b-d9cb-469f-a165-70867728950e")
+
+
+_NUMBERS = (
+    "price",
+    "quantity",
+    "position_size_pct",
+    "leverage",
+    "stop_loss",
+    "target",
+    "risk_reward_ratio",
+    "ts",
+)

@@ -1,0 +1,94 @@
+"""What people who write agents need to test them: a context without a node.
+
+Example:
+    >>> desk = TestContext(agent="quiet", now=1_700_000_000.0)
+    >>> answer = drive(MyAgent(), case, desk)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import apsw
+import msgspec
+
+from ark.agent import Agent, Effect
+from ark.errors import AgentError
+from ark.message import Span
+
+__all__ = ["TestContext", "drive"]
+
+
+class TestContext:
+    """A context whose clock, halt and secrets the test sets, and which keeps what the agent sent.
+
+    Attributes:
+        clock: The time that `now` gives, seconds since the epoch; set it as you like.
+        halt_reason: What `halted` gives.
+        sent: Notices as pairs of agent and notice, in order.
+        events: Events as pairs of kind and fields, in order.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self,
+        agent: str = "agent",
+        *,
+        now: float = 1_700_000_000.0,
+        pipeline: tuple[str, ...] = ("kyle", "joey", "hrm", "kenny", "aletheia"),
+        settings: Mapping[str, Any] | None = None,
+        secrets: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.agent = agent
+        self.version = "test"
+        self.pipeline = pipeline
+        self.settings = settings or {}
+        self.trace_id = "00000000-0000-4000-8000-000000000000"
+        self.epoch = 1
+        self.attempt = 1
+        self.received_ns = int(now * 1e9)
+        self.spans: tuple[Span, ...] = ()
+        self.clock = now
+        self.halt_reason: str | None = None
+        self.sent: list[tuple[str, Any]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self._secrets = dict(secrets or {})
+        self._databases: dict[str, apsw.Connection] = {}
+
+    @property
+    def database(self) -> apsw.Connection:
+        return self.open("")
+
+    def open(self, name: str) -> apsw.Connection:
+        return self._databases.setdefault(name, apsw.Connection(":memory:"))
+
+    def now(self) -> float:
+        return self.clock
+
+    def halted(self) -> str | None:
+        return self.halt_reason
+
+    def secret(self, name: str) -> bytes:
+        if name not in self._secrets:
+            raise AgentError(f"agent {self.agent} was not given the secret {name}")
+        return self._secrets[name]
+
+    def send(self, agent: str, notice: Any) -> None:
+        self.sent.append((agent, notice))
+
+    def event(self, kind: str, **fields: Any) -> None:
+        self.events.append((kind, fields))
+
+
+def drive(agent: Agent[Any], message: Any, context: TestContext, *, again: bool = False) -> Any:
+    """Take one message through `handle`, and through `perform` if the agent returns an `Effect`.
+
+    The answer goes through msgpack and back, as it would on the wire, so that what cannot travel fails here.
+    """
+    answer = agent.handle(message, context)
+    if isinstance(answer, Effect):
+        answer = agent.perform(answer.intent, context, again=again)
+    wire = msgspec.msgpack.Encoder(decimal_format="string").encode(answer)
+    return msgspec.msgpack.decode(wire, type=type(answer))

@@ -1,0 +1,1 @@
+"""Files and services around a running node."""

@@ -1,0 +1,1 @@
+"""The supervision tree, the Watchdog, and the `supervisor` command."""
