@@ -1,0 +1,156 @@
+"""Supervision after Erlang/OTP as one pure function: `decide(spec, state, event, now, random)`.
+
+Exact semantics
+===============
+
+**Starting.** `Begin` starts the children in list order, each one only after the one before is ready; the
+rest stand in `waiting`. An isolated child, or one that ended and is not to be started again, is not waited
+for. A child that is not ready within `start_timeout_s` is killed, and that is a failure. A first process at
+`Begin` that says it cannot boot (its reason begins with `boot:`) ends everything, since trying again would
+not help: the supervisor gives up with a reason that begins alike, so that its parent gives up too. `Started`
+is said once all are ready, and again each time all are ready after all processes had been gone.
+
+**Ending.** An exit that was not ordered is judged by the child's restart type:
+
+========= ============= ===============
+type      normal exit   abnormal exit
+========= ============= ===============
+permanent failure       failure
+transient `stopped`     failure
+temporary `stopped`     `failed`
+========= ============= ===============
+
+Exits and readiness are matched by name and incarnation, which rises with each start of a child. Whatever is
+late, double, or about another process changes nothing.
+
+**Failure.** Each failure counts one restart. More than `intensity` of them within the last `period_s` (the
+bounds belong to it), and the supervisor gives up: it stops all children in reverse order and then says
+`GiveUp`; its parent counts that as one failure of its own. Otherwise the child goes to `backoff`, or starts
+at once if there is nothing to wait for. A restart that fails is another failure. The back-off's streak
+begins anew after a child ran for `stable_s`, and when a person restarts or releases it.
+
+**Siblings.** A failure takes along: under `one_for_one` nobody; under `rest_for_one` all later children;
+under `one_for_all` all others. They are stopped in reverse order, each one only after the one behind it is
+gone, then started in list order, each one only after the one before is ready. Nothing starts while siblings
+are being stopped. Under `one_for_all` the delay belongs to the group: nobody starts while anybody is in
+`backoff`. A sibling's end counts as no failure, however it came about, also when it died while it awaited
+its turn. A transient sibling that had ended normally is started with the others; a temporary one is never
+started again. A failure during a recovery joins in: it marks whom it takes along, and the one procedure
+above goes on with the greater set.
+
+**Isolation.** `Isolate` stops a child whatever it is doing; it stays in `isolated` until `Release`,
+whatever crashes elsewhere. It is not a failure, takes nobody along, and beats every pending restart, also
+the one of a process that is just being killed. `Release` starts it anew, or at the end of a stop that is
+still under way.
+
+**Operators and the Watchdog.** `Restart` is an orderly stop and a start of this one child: no failure, no
+siblings. It ends a back-off and starts a child that had ended; it does not touch an isolated one. With
+`kill` the Watchdog reports a hang: the process is killed at once, and its end is a failure with the given
+reason. A process that is already on its way out is left to its budget.
+
+**Stopping a process.** `StopChild`, and after the child's `shutdown_s` `KillChild`, repeated each second
+until the exit comes; with a `shutdown_s` of 0 `KillChild` at once. `Stop` stops all children in reverse
+order, and then says `Stopped`. It is obeyed at any time, also while giving up.
+
+**Epochs.** `RaiseEpoch` stands right before each `StartChild` of a restart or a release, never before a
+first start.
+
+**Not covered.** Children are not added or removed while the supervisor runs. Isolation lives in this state:
+whoever starts a supervisor anew passes what is isolated to `initial`. OTP's significant children and its
+unlimited shutdown for supervisors are not there: every stop has a bound here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from supervisor.specification import Backoff, ChildSpec, SupervisorSpec
+from supervisor.transitions import (
+    Action,
+    Begin,
+    Child,
+    Event,
+    Exited,
+    GiveUp,
+    Isolate,
+    KillChild,
+    RaiseEpoch,
+    Ready,
+    Release,
+    Restart,
+    StartChild,
+    Started,
+    State,
+    Stop,
+    StopChild,
+    Stopped,
+    Tick,
+    WakeAt,
+)
+from supervisor.turn import BOOT_FAILURE, KILL_AGAIN_S, Turn
+
+__all__ = [
+    "BOOT_FAILURE",
+    "KILL_AGAIN_S",
+    "Action",
+    "Backoff",
+    "Begin",
+    "Child",
+    "ChildSpec",
+    "Event",
+    "Exited",
+    "GiveUp",
+    "Isolate",
+    "KillChild",
+    "RaiseEpoch",
+    "Ready",
+    "Release",
+    "Restart",
+    "StartChild",
+    "Started",
+    "State",
+    "Stop",
+    "StopChild",
+    "Stopped",
+    "SupervisorSpec",
+    "Tick",
+    "WakeAt",
+    "decide",
+    "initial",
+]
+
+
+def initial(spec: SupervisorSpec, isolated: Mapping[str, str] = MappingProxyType({})) -> State:
+    """The state before `Begin`.
+
+    Args:
+        spec: The supervisor.
+        isolated: Reasons by name of children that stay isolated from before.
+    """
+    return State(
+        tuple(
+            Child(child.name, "isolated", "isolated", reason=isolated[child.name])
+            if child.name in isolated
+            else Child(child.name)
+            for child in spec.children
+        )
+    )
+
+
+def decide(
+    spec: SupervisorSpec, state: State, event: Event, now: float, random: float
+) -> tuple[State, list[Action]]:
+    """Take one event; give the new state, and what is to be done, in order.
+
+    Args:
+        spec: The supervisor; always the same for one `state`.
+        state: From `initial` or from the call before.
+        event: What happened.
+        now: Seconds on a clock that never goes back.
+        random: In [0, 1), for the jitter of a back-off.
+    """
+    turn = Turn(spec, state, now, random)
+    turn.take(event)
+    turn.settle()
+    return turn.state(), turn.actions
