@@ -1,0 +1,164 @@
+"""The worker that runs one agent: its mailbox, its journal, its heartbeat, in a plain poll loop.
+
+A plain loop that drains the mailbox reaches several times the throughput of asyncio sockets, and lets one commit
+carry as many signals as happen to be there, without ever waiting for more.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import apsw
+import msgspec
+import zmq
+
+from ark.agent import Agent, Durability
+from ark.blackbox import BlackBox
+from ark.config import Config
+from ark.context import StageContext
+from ark.control import Control, Duty
+from ark.delivery import GATEWAY, Stage
+from ark.errors import BootError
+from ark.home import Home
+from ark.host import load_object
+from ark.journal import Journal, open_database
+from ark.message import LETTER, WORK, Envelope, unpack
+from ark.wire import Outbox, mailbox
+
+__all__ = ["AgentWorker"]
+
+_DRAIN = 8
+"""Frames taken in one round; together with `wire.FRAME` this bounds a batch."""
+
+
+class AgentWorker:
+    """One agent in its own process."""
+
+    def __init__(self, duty: Duty, control: Control, box: BlackBox) -> None:
+        self._duty = duty
+        self._control = control
+        self._box = box
+        self._home = Home(Path(duty.home))
+        config = msgspec.convert(duty.config, Config)
+        self._beat_s = config.watchdog.interval_s / 4
+        pipeline = config.pipeline.agents
+        place = pipeline.index(duty.name)
+        self._successor = pipeline[place + 1] if place + 1 < len(pipeline) else GATEWAY
+        settings = config.agents[duty.name]
+        if settings.path:
+            sys.path.insert(0, settings.path)
+        agent = load_object(settings.class_)()
+        if not isinstance(agent, Agent):
+            raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
+        self._agent = agent
+        self._databases: dict[str, apsw.Connection] = {}
+        context = StageContext(
+            duty.name,
+            version=agent.version or duty.options["version"],
+            pipeline=pipeline,
+            settings=settings.settings,
+            clock=time.time,
+            halt=self._home.halt_reason,
+            opener=self._open,
+            secrets={name: duty.secrets[name] for name in agent.secrets if name in duty.secrets},
+        )
+        self._stage = Stage(
+            agent,
+            context,
+            successor=self._successor,
+            journal=None if agent.durability is Durability.NONE else Journal(self._open("")),
+            epoch=duty.epoch,
+            note=box.note,
+        )
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._outboxes: dict[str, Outbox] = {}
+        self._counted_epoch = duty.epoch
+        self._received = 0
+        self._sent = 0
+
+    def prepare(self) -> None:
+        """Let the agent load its state, and open the mailbox."""
+        self._stage.setup()
+        self._inbox = mailbox(self._zmq, self._home.mailbox(self._duty.name))
+        self._send()
+        self._beat()
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        inbox = self._inbox
+        poller = zmq.Poller()
+        poller.register(inbox, zmq.POLLIN)
+        poller.register(self._control.fileno(), zmq.POLLIN)
+        while True:
+            blocked = any(outbox.is_blocked for outbox in self._outboxes.values())
+            ready = dict(poller.poll(5 if blocked else int(self._beat_s * 1000)))
+            if self._control.fileno() in ready:
+                for words in self._control.hear():
+                    if words.get("do") == "stop":
+                        self._agent.teardown(self._stage.context)
+                        self._zmq.destroy(linger=100)
+                        return
+            if inbox in ready:
+                self._work(self._drain(inbox))
+            elif blocked:
+                self._send()
+            self._beat()
+
+    def _work(self, batch: list[Envelope]) -> None:
+        admitted = self._stage.admit(batch)
+        if self._stage.epoch != self._counted_epoch:
+            self._counted_epoch, self._received, self._sent = self._stage.epoch, 0, 0
+        for envelope in admitted:
+            if envelope.kind in (WORK, LETTER) and envelope.epoch == self._counted_epoch:
+                self._received += 1
+        if not admitted:
+            return
+        # The depth of the mailbox is seen while the batch is at work, not only when it is done.
+        self._beat()
+        for _ in self._stage.process(admitted, time.time_ns):
+            pass
+        self._send()
+
+    def _drain(self, inbox: zmq.Socket[bytes]) -> list[Envelope]:
+        batch: list[Envelope] = []
+        for _ in range(_DRAIN):
+            try:
+                batch.extend(unpack(inbox.recv(zmq.NOBLOCK)))
+            except zmq.Again:
+                break
+        return batch
+
+    def _send(self) -> None:
+        by_destination: dict[str, list[Envelope]] = {}
+        for destination, envelope in self._stage.take_outgoing():
+            by_destination.setdefault(destination, []).append(envelope)
+            if destination == self._successor and envelope.epoch == self._counted_epoch:
+                self._sent += 1
+        for destination, envelopes in by_destination.items():
+            outbox = self._outboxes.get(destination)
+            if outbox is None:
+                outbox = self._outboxes[destination] = Outbox(self._zmq, self._home.mailbox(destination))
+            outbox.send(envelopes)
+        for outbox in self._outboxes.values():
+            if outbox.is_blocked:
+                outbox.flush()
+
+    def _beat(self) -> None:
+        self._box.beat(
+            epoch=self._stage.epoch, handled=self._stage.handled, received=self._received, sent=self._sent
+        )
+
+    def _open(self, name: str) -> apsw.Connection:
+        if name not in self._databases:
+            suffix = f"-{name}" if name else ""
+            path = self._home.data / f"{self._duty.name}{suffix}.db"
+            durability = Durability.POWER if name else self._agent.durability
+            if durability is Durability.NONE:
+                raise BootError(
+                    f"agent {self._duty.name} asks for a database but declares no journal",
+                    hint="set `durability` on its class",
+                )
+            self._databases[name] = open_database(path, durability)
+        return self._databases[name]

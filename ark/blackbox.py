@@ -1,0 +1,127 @@
+"""The black box: a page of memory in a file, in which a process notes what it is about to do.
+
+It survives `kill -9` of its process, costs a memory write, and takes no message: the Watchdog and the status
+read the heartbeat from it, the supervisor reads who killed the agent. A page is written by one thread of one
+process and read by others without a lock, so a reader may see a figure a moment old.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["BlackBox", "Reading", "read"]
+
+_SIZE = 4096
+_MAGIC = b"ARKBOX1\0"
+# magic, pid, incarnation, epoch, beat (monotonic ns), loops, handled, received, sent, failed
+_HEAD = struct.Struct("<8sqqqqqqqqq")
+_BEAT = struct.Struct("<qq")
+_BEAT_AT = 32
+_COUNTS = struct.Struct("<qqqq")
+_COUNTS_AT = 48
+_EPOCH = struct.Struct("<q")
+_EPOCH_AT = 24
+_STATE_AT = 96
+_BUSY = struct.Struct("<B47s32s")
+_REASON_AT = 512
+_REASON_SIZE = 3000
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a black box says.
+
+    Attributes:
+        pid, incarnation: Of the process that wrote it.
+        epoch: The newest epoch that the process knew.
+        beat_age_s: Seconds since its loop went round.
+        loops, handled: Rounds of the loop, and messages handled.
+        received, sent: Envelopes of `epoch` taken in and handed on.
+        trace_id: The signal in whose handler the process is, or was when it died; empty for none.
+        handler: What it called: `handle`, `perform`, `bury`, `notice`, `setup`; empty for nothing.
+        reason: The last words: the exception that ended it.
+    """
+
+    pid: int
+    incarnation: int
+    epoch: int
+    beat_age_s: float
+    loops: int
+    handled: int
+    received: int
+    sent: int
+    trace_id: str
+    handler: str
+    reason: str
+
+
+class BlackBox:
+    """The writing side, for the one thread that works.
+
+    Args:
+        path: The file; it is begun anew.
+        incarnation: Which start of the process this is.
+    """
+
+    def __init__(self, path: Path, *, incarnation: int) -> None:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, _SIZE)
+            self._page = mmap.mmap(descriptor, _SIZE)
+        finally:
+            os.close(descriptor)
+        self._loops = 0
+        _HEAD.pack_into(
+            self._page, 0, _MAGIC, os.getpid(), incarnation, 0, time.monotonic_ns(), 0, 0, 0, 0, 0
+        )
+
+    def note(self, trace_id: str, handler: str) -> None:
+        """Note what is about to be called; two empty texts when it has returned."""
+        if handler:
+            _BUSY.pack_into(self._page, _STATE_AT, 1, trace_id.encode()[:47], handler.encode()[:32])
+        else:
+            self._page[_STATE_AT] = 0
+
+    def beat(self, *, epoch: int, handled: int, received: int, sent: int) -> None:
+        """Say that the loop goes round."""
+        self._loops += 1
+        _EPOCH.pack_into(self._page, _EPOCH_AT, epoch)
+        _BEAT.pack_into(self._page, _BEAT_AT, time.monotonic_ns(), self._loops)
+        _COUNTS.pack_into(self._page, _COUNTS_AT, handled, received, sent, 0)
+
+    def last_words(self, reason: str) -> None:
+        """Note why the process is about to end itself; the newest end of a long text is kept."""
+        text = reason.encode(errors="replace")[-_REASON_SIZE:]
+        self._page[_REASON_AT : _REASON_AT + len(text)] = text
+        self._page[_REASON_AT + len(text)] = 0
+
+
+def read(path: Path) -> Reading | None:
+    """Read a black box; None where there is none yet."""
+    try:
+        page = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(page) < _SIZE or page[:8] != _MAGIC:
+        return None
+    _, pid, incarnation, epoch, beat, loops, handled, received, sent, _ = _HEAD.unpack_from(page, 0)
+    busy, trace_id, handler = _BUSY.unpack_from(page, _STATE_AT)
+    reason = page[_REASON_AT : _REASON_AT + _REASON_SIZE].split(b"\0", 1)[0]
+    return Reading(
+        pid=pid,
+        incarnation=incarnation,
+        epoch=epoch,
+        beat_age_s=max(0.0, (time.monotonic_ns() - beat) / 1e9),
+        loops=loops,
+        handled=handled,
+        received=received,
+        sent=sent,
+        trace_id=trace_id.rstrip(b"\0").decode(errors="replace") if busy else "",
+        handler=handler.rstrip(b"\0").decode(errors="replace") if busy else "",
+        reason=reason.decode(errors="replace"),
+    )

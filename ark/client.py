@@ -1,0 +1,221 @@
+"""`Client`: the front door for Python users."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgpack
+import zmq
+
+from ark.errors import NodeError, RequestError
+from ark.home import Home, default_home
+
+__all__ = ["Client"]
+
+_BATCH = 500
+
+
+class Client:
+    """Talks to one node. Not for use by several threads at once.
+
+    A request whose answer does not come is asked again on a new connection until the time is up; a signal gets
+    its trace id here, so that asking again can never make a second one of it.
+
+    Args:
+        endpoint: The front door, such as `tcp://127.0.0.1:5555`.
+        timeout_s: How long a request may take in all.
+
+    Example:
+        >>> with Client() as client:
+        ...     trace_id = client.inject({"symbol": "AAPL", "direction": "long", "price": 190.0})["trace_id"]
+        ...     print(client.outcome(trace_id, timeout_s=5.0)["status"])
+    """
+
+    def __init__(self, endpoint: str = "tcp://127.0.0.1:5555", *, timeout_s: float = 10.0) -> None:
+        self._endpoint = endpoint
+        self._events_endpoint = ""
+        self._timeout_s = timeout_s
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
+        self._number = 0
+        self._home: Home | None = None
+
+    @classmethod
+    def for_home(cls, home: Path | str | None = None, *, timeout_s: float = 10.0) -> Client:
+        """A client of the node over a home, with an operator's rights: it comes through the node's own socket.
+
+        Raises:
+            NodeError: No node runs there.
+        """
+        place = Home(Path(home) if home else default_home())
+        node = place.node()
+        client = cls(f"ipc://{place.socket('operator')}", timeout_s=timeout_s)
+        client._events_endpoint = node["events"]
+        client._home = place
+        return client
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._context.destroy(linger=0)
+
+    def request(self, op: str, *, patience_s: float | None = None, **fields: Any) -> dict[str, Any]:
+        """Ask for one operation.
+
+        Args:
+            op: The operation, see the protocol.
+            patience_s: How long to wait for one answer before asking again; the whole time-out where absent.
+            fields: The operation's fields.
+
+        Returns:
+            The reply's fields.
+
+        Raises:
+            RequestError: The node said no.
+            NodeError: No answer came in time.
+        """
+        self._number += 1
+        number = self._number
+        frame = msgpack.packb({"v": 1, "op": op, "id": number, **fields})
+        until = time.monotonic() + self._timeout_s
+        while True:
+            wait_s = min(until - time.monotonic(), patience_s or self._timeout_s)
+            if wait_s <= 0:
+                self._gone()
+            socket = self._connected()
+            socket.send(frame)
+            answer = self._receive(socket, number, wait_s)
+            if answer is None:
+                self._disconnect()
+                continue
+            if not answer.get("ok") and answer.get("status") != "rejected":
+                error = answer.get("error", {})
+                raise RequestError(
+                    error.get("message", "refused"), code=error.get("code", "error"), field=error.get("field")
+                )
+            return answer
+
+    def inject(self, signal: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one signal.
+
+        Returns:
+            `trace_id`, `status` (`accepted`, `duplicate` or `rejected`) and, for a rejected one, `error`.
+        """
+        return self.inject_many([signal])[0]
+
+    def inject_many(self, signals: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Send many signals, in order; waits while the node is busy, as long as it takes some in.
+
+        Returns:
+            One result for each, in order, as from `inject`.
+        """
+        results: list[dict[str, Any]] = []
+        for start in range(0, len(signals), _BATCH):
+            batch = [self._with_trace_id(each) for each in signals[start : start + _BATCH]]
+            results.extend(self._inject_batch(batch))
+        return results
+
+    def _inject_batch(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        until = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                reply = self.request("inject", signals=batch, patience_s=2.0)
+            except RequestError as error:
+                if error.code != "busy" or time.monotonic() >= until:
+                    raise
+                time.sleep(0.02)
+                continue
+            results: list[dict[str, Any]] = reply["results"]
+            return results
+
+    def outcome(self, trace_id: str, *, timeout_s: float = 0.0) -> dict[str, Any]:
+        """The outcome of a signal, waiting for it if a time is given.
+
+        Raises:
+            RequestError: With code `pending` or `unknown_trace`.
+        """
+        until = time.monotonic() + timeout_s
+        while True:
+            # Asked in short turns: a gateway that is restarted forgets who waits.
+            turn_s = max(0.0, min(1.0, until - time.monotonic()))
+            try:
+                reply = self.request(
+                    "outcome", trace_id=trace_id, timeout_ms=int(turn_s * 1000), patience_s=turn_s + 1.0
+                )
+            except RequestError as error:
+                if error.code == "pending" and time.monotonic() < until:
+                    continue
+                raise
+            outcome: dict[str, Any] = reply["outcome"]
+            return outcome
+
+    def status(self) -> dict[str, Any]:
+        """The tree, the halt, and the counts of signals."""
+        return self.request("status", patience_s=2.0)
+
+    def events(self, topics: Sequence[str] = ("",), *, endpoint: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+        """What the node publishes, as pairs of topic and content, until the caller stops asking.
+
+        Args:
+            topics: Beginnings of topics, such as `outcome.AAPL` or `event.`; empty for all.
+            endpoint: Where; known by itself to a client made with `for_home`.
+        """
+        socket = self._context.socket(zmq.SUB)
+        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        for topic in topics:
+            socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        socket.connect(endpoint or self._events_endpoint or "tcp://127.0.0.1:5556")
+        try:
+            while True:
+                topic_frame, payload = socket.recv_multipart()
+                yield topic_frame.decode(), msgpack.unpackb(payload)
+        finally:
+            socket.close(0)
+
+    def _connected(self) -> zmq.Socket[bytes]:
+        if self._socket is None:
+            self._socket = self._context.socket(zmq.DEALER)
+            self._socket.setsockopt(zmq.LINGER, 0)
+            self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
+            self._socket.connect(self._endpoint)
+        return self._socket
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close(0)
+            self._socket = None
+
+    @staticmethod
+    def _receive(socket: zmq.Socket[bytes], number: int, wait_s: float) -> dict[str, Any] | None:
+        until = time.monotonic() + wait_s
+        while True:
+            left_ms = int((until - time.monotonic()) * 1000)
+            if left_ms <= 0 or not socket.poll(left_ms):
+                return None
+            answer: dict[str, Any] = msgpack.unpackb(socket.recv(), strict_map_key=False)
+            if answer.get("id") == number:  # an answer to an earlier try may still come
+                return answer
+
+    def _gone(self) -> None:
+        if self._home is not None:
+            self._home.node()  # says so itself if no node runs
+        raise NodeError(
+            f"no answer from {self._endpoint} within {self._timeout_s:g} s",
+            hint="is the node running? see `supervisor status`",
+        )
+
+    @staticmethod
+    def _with_trace_id(signal: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(signal) if signal.get("trace_id") else {**signal, "trace_id": str(uuid.uuid4())}

@@ -1,0 +1,95 @@
+"""Start a node and stay in the foreground until Ctrl-C or `ark-run stop`.
+
+examples:
+  ark-run start                               wait for signals at tcp://127.0.0.1:5555
+  ark-run start --demo                        replay real daily bars, and show what happens
+  ark-run start --home /tmp/second --gateway tcp://127.0.0.1:6555 \\
+      --events tcp://127.0.0.1:6556 --metrics 127.0.0.1:9190
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ark import config as configuration
+from ark.errors import NodeError
+from ark.guardian import Guardian
+from ark.home import Home
+
+HELP = "start a node in the foreground"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="ark.toml (default: the home's, then ./)")
+    parser.add_argument("--gateway", metavar="ENDPOINT", help="the front door (tcp://127.0.0.1:5555)")
+    parser.add_argument("--events", metavar="ENDPOINT", help="published outcomes (tcp://127.0.0.1:5556)")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="the exporter (127.0.0.1:9090)")
+    parser.add_argument("--demo", action="store_true", help="replay real daily bars of four stocks")
+    parser.add_argument("--rate", type=float, default=250.0, help="bars per second in the demo (250)")
+
+
+def find_config(home: Path, named: Path | None) -> Path | None:
+    """The configuration file: the named one, `ARK_CONFIG`, the home's, or the working folder's."""
+    if named is None and os.environ.get("ARK_CONFIG"):
+        named = Path(os.environ["ARK_CONFIG"])
+    if named is not None:
+        return named
+    return next((path for path in (home / "ark.toml", Path("ark.toml")) if path.is_file()), None)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the node.
+
+    Returns:
+        0 after a clean stop.
+    """
+    if not sys.platform.startswith("linux"):
+        raise NodeError("ARK needs Linux: it relies on the kernel to end children with their parents")
+    began = time.monotonic()
+    home = Home(arguments.home)
+    path = find_config(home.path, arguments.config)
+    config = configuration.load(
+        path,
+        overrides={
+            ("gateway", "endpoint"): arguments.gateway,
+            ("gateway", "events"): arguments.events,
+            ("metrics", "listen"): arguments.metrics,
+        },
+    )
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    guardian = Guardian(home, config, say)
+    feeder: list[subprocess.Popen[bytes]] = []
+
+    def ready() -> None:
+        say(f"ark is ready after {time.monotonic() - began:.1f} s, home {home.path}")
+        if path:
+            say(f"  configuration  {path}")
+        say(f"  front door     {config.gateway.endpoint}")
+        say(f"  outcomes       {config.gateway.events}")
+        if config.metrics.enabled:
+            say(f"  metrics        http://{config.metrics.listen}/metrics")
+        named = "" if "ARK_HOME" in os.environ else f" --home {arguments.home}"
+        say(f"  look closer    supervisor status{named}")
+        say("  stop           Ctrl-C")
+        if arguments.demo:
+            command = [sys.argv[0], "replay", "--demo", "--home", str(home.path), "--rate", str(arguments.rate)]
+            feeder.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True))
+
+    guardian.on_ready = ready
+    try:
+        guardian.run()
+    finally:
+        for process in feeder:
+            process.terminate()
+            process.wait(5)
+    say("ark has stopped")
+    return 0

@@ -1,0 +1,286 @@
+"""Configuration: `ark.toml`, then environment variables, then options; the last one wins.
+
+Every default stands in this module. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from ark.errors import ConfigError
+
+__all__ = [
+    "AgentConfig",
+    "Config",
+    "GatewayConfig",
+    "MetricsConfig",
+    "PipelineConfig",
+    "SupervisionConfig",
+    "WatchdogConfig",
+    "load",
+]
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,15}$")]
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The front door.
+
+    Attributes:
+        endpoint: Where requests come in.
+        events: Where outcomes and events are published.
+        window: How many signals may be in the pipeline at once.
+        backlog: How many accepted signals may wait for their outcome before the door says `busy`.
+        stall_s: Without any outcome for so long, everything unfinished is sent again.
+        symbols: If not empty, the only symbols that the door lets in.
+    """
+
+    endpoint: str = "tcp://127.0.0.1:5555"
+    events: str = "tcp://127.0.0.1:5556"
+    window: Annotated[int, Meta(ge=1, le=10_000)] = 512
+    backlog: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    stall_s: Seconds = 30.0
+    symbols: tuple[str, ...] = ()
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The exporter's HTTP address."""
+
+    listen: Annotated[str, Meta(pattern=r"^.+:\d{1,5}$")] = "127.0.0.1:9090"
+    enabled: bool = True
+
+
+class PipelineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The agents by name, in the order in which a signal passes them, and who shares which secret."""
+
+    agents: Annotated[tuple[Name, ...], Meta(min_length=1)] = ("kyle", "joey", "hrm", "kenny", "aletheia")
+    secrets: dict[Name, tuple[Name, ...]] = msgspec.field(
+        default_factory=lambda: {"approval": ("hrm", "kenny")}
+    )
+
+
+class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One agent.
+
+    Attributes:
+        class_: `module:Class`.
+        path: A folder to import it from, relative to `ark.toml`; empty for installed ones.
+        settings: The agent's own settings.
+    """
+
+    class_: Annotated[str, Meta(pattern=r"^[\w.]+:\w+$")] = msgspec.field(name="class", default="")
+    path: str = ""
+    settings: dict[str, Any] = {}
+
+
+class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How supervisors restart; see `supervisor.policy`.
+
+    A restart costs some 20 ms and loses nothing, so the intensity is generous: it is there to end a loop of
+    crashes, not to punish an incident. A child that cannot stay up is started at most about every
+    `backoff_cap_s`, which exceeds the intensity within half a minute.
+    """
+
+    intensity: Annotated[int, Meta(ge=1, le=100_000)] = 50
+    period_s: Seconds = 30.0
+    backoff_base_s: Seconds = 0.05
+    backoff_cap_s: Seconds = 0.5
+    stable_s: Seconds = 10.0
+    shutdown_s: Seconds = 2.0
+    start_timeout_s: Seconds = 15.0
+    rebuilds: Annotated[int, Meta(ge=0, le=100_000)] = 50
+
+
+class WatchdogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A process whose loop has not gone round for `missed` times `interval_s` is hung, and restarted."""
+
+    interval_s: Seconds = 1.0
+    missed: Annotated[int, Meta(ge=1, le=1000)] = 2
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it."""
+
+    gateway: GatewayConfig = GatewayConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    pipeline: PipelineConfig = PipelineConfig()
+    supervision: SupervisionConfig = SupervisionConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    agents: dict[Name, AgentConfig] = {}
+
+
+_STANDARD = {
+    "kyle": "actors.kyle:Kyle",
+    "joey": "actors.joey:Joey",
+    "hrm": "actors.hrm:HRM",
+    "kenny": "actors.kenny:Kenny",
+    "aletheia": "actors.aletheia:Aletheia",
+}
+"""The agents that come with ARK, as text: the runtime imports none of them."""
+
+ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
+    "KENNY_MAX_ACTIONS_PER_MINUTE": ("agents", "kenny", "settings", "max_actions_per_minute"),
+    "KENNY_BURST_LIMIT": ("agents", "kenny", "settings", "burst_limit"),
+    "AGENT_HEARTBEAT_INTERVAL": ("watchdog", "interval_s"),
+    "ARK_GATEWAY_ENDPOINT": ("gateway", "endpoint"),
+    "ARK_GATEWAY_EVENTS": ("gateway", "events"),
+    "ARK_GATEWAY_WINDOW": ("gateway", "window"),
+    "ARK_GATEWAY_BACKLOG": ("gateway", "backlog"),
+    "ARK_GATEWAY_STALL_S": ("gateway", "stall_s"),
+    "ARK_METRICS_LISTEN": ("metrics", "listen"),
+    "METRICS_SERVER_ENABLED": ("metrics", "enabled"),
+    "ARK_SUPERVISION_INTENSITY": ("supervision", "intensity"),
+    "ARK_SUPERVISION_PERIOD_S": ("supervision", "period_s"),
+    "ARK_WATCHDOG_MISSED": ("watchdog", "missed"),
+}
+"""Environment variables and the settings that they set; the original's keep their names."""
+
+Overrides = Mapping[tuple[str, ...], Any]
+
+
+def load(
+    path: Path | None, environment: Mapping[str, str] | None = None, overrides: Overrides | None = None
+) -> Config:
+    """Read the configuration.
+
+    Args:
+        path: The file; None for none.
+        environment: Variables; those of the process where absent.
+        overrides: Settings by path, such as `{("gateway", "endpoint"): "tcp://127.0.0.1:7000"}`.
+
+    Raises:
+        ConfigError: The file cannot be read, or a setting is unknown or wrong; the message names it.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    environment = os.environ if environment is None else environment
+    for variable, place in ENVIRONMENT.items():
+        if variable in environment:
+            _put(tree, place, _scalar(environment[variable]))
+    for place, value in (overrides or {}).items():
+        if value is not None:
+            _put(tree, place, value)
+    return _convert(tree, str(path) if path else "the configuration", path)
+
+
+def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
+    try:
+        config = msgspec.convert(tree, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), where) from None
+    agents = dict(config.agents)
+    folder = path.parent.absolute() if path else Path.cwd()
+    for name in config.pipeline.agents:
+        agent = agents.get(name, AgentConfig())
+        class_ = agent.class_ or _STANDARD.get(name, "")
+        if not class_:
+            raise ConfigError(
+                f"{where}: pipeline.agents names {name!r}, but there is no agents.{name}.class",
+                hint=f'add [agents.{name}] with class = "module:Class"',
+                field=f"agents.{name}.class",
+            )
+        location = str(folder / agent.path) if agent.path or class_ != _STANDARD.get(name) else ""
+        agents[name] = AgentConfig(class_=class_, path=location, settings=agent.settings)
+    unused = set(agents) - set(config.pipeline.agents)
+    if unused:
+        name = min(unused)
+        near = difflib.get_close_matches(name, config.pipeline.agents, 1, 0.5)
+        raise ConfigError(
+            f"{where}: agents.{name} stands in no pipeline"
+            + (f"; did you mean {near[0]!r}?" if near else ""),
+            hint="name it in pipeline.agents",
+            field=f"agents.{name}",
+        )
+    if len(set(config.pipeline.agents)) != len(config.pipeline.agents):
+        raise ConfigError(f"{where}: pipeline.agents names an agent twice", field="pipeline.agents")
+    _check_endpoints(config, where)
+    return msgspec.structs.replace(config, agents=agents)
+
+
+def _check_endpoints(config: Config, where: str) -> None:
+    for key in ("endpoint", "events"):
+        endpoint = getattr(config.gateway, key)
+        match = re.fullmatch(r"tcp://(.+):(\d{1,5})", endpoint)
+        if not match and not endpoint.startswith("ipc://"):
+            raise ConfigError(
+                f"{where}: gateway.{key} is {endpoint!r}", hint="tcp://127.0.0.1:PORT", field=f"gateway.{key}"
+            )
+        if match and not is_loopback(match[1]):
+            raise ConfigError(
+                f"{where}: gateway.{key} {endpoint} would listen beyond loopback, where clients must prove who they are",
+                hint="this version has no client keys yet: listen on 127.0.0.1 and tunnel to it",
+                field=f"gateway.{key}",
+            )
+    if not is_loopback(config.metrics.listen.rpartition(":")[0]):
+        raise ConfigError(
+            f"{where}: metrics.listen {config.metrics.listen} would listen beyond loopback",
+            hint="listen on 127.0.0.1 and let a proxy authenticate",
+            field="metrics.listen",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host of an address is this machine's own."""
+    return host in ("localhost", "::1", "[::1]") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+
+
+def _explain(message: str, where: str) -> ConfigError:
+    """Turn msgspec's words into ours: the setting's full name, and the nearest known one for an unknown key."""
+    place = re.search(r"`\$\.?(.*)`$", message)
+    prefix = place[1] if place else ""
+    unknown = re.search(r"unknown field `(.*?)`", message)
+    if not unknown:
+        text = message.split(" - at ")[0]
+        return ConfigError(f"{where}: {prefix or 'the file'}: {text}", field=prefix or None)
+    known = _known_keys(prefix)
+    field = f"{prefix}.{unknown[1]}" if prefix else unknown[1]
+    near = difflib.get_close_matches(unknown[1], known, 1, 0.4)
+    nearest = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+    return ConfigError(f"{where}: unknown key {field!r}; {nearest}", field=field)
+
+
+def _known_keys(prefix: str) -> list[str]:
+    kinds: dict[str, type[msgspec.Struct]] = {
+        "": Config,
+        "gateway": GatewayConfig,
+        "metrics": MetricsConfig,
+        "pipeline": PipelineConfig,
+        "supervision": SupervisionConfig,
+        "watchdog": WatchdogConfig,
+    }
+    kind = kinds.get(prefix, AgentConfig)
+    return [field.encode_name for field in msgspec.structs.fields(kind)]
+
+
+def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
+    for key in place[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[place[-1]] = value
+
+
+def _scalar(text: str) -> bool | int | float | str:
+    lowered = text.strip().lower()
+    if lowered in ("true", "false"):
+        return lowered == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

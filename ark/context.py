@@ -1,0 +1,88 @@
+"""The context that a stage gives to its agent; both hosts use this one, with their own clock, files and halt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import apsw
+import msgspec
+
+from ark.errors import AgentError
+from ark.message import EVENT, NOTICE, Envelope, Span, encode
+
+__all__ = ["StageContext"]
+
+
+class StageContext:
+    """See `ark.agent.Context` for what agents may rely on.
+
+    Args:
+        agent, version, pipeline, settings: As in `Context`.
+        clock: Gives seconds since the epoch.
+        halt: Gives the reason of a halt, or None.
+        opener: Opens a database of the agent's by name; the empty name is its journal.
+        secrets: The secrets that this agent was given.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        *,
+        version: str,
+        pipeline: tuple[str, ...],
+        settings: Mapping[str, Any],
+        clock: Callable[[], float],
+        halt: Callable[[], str | None],
+        opener: Callable[[str], apsw.Connection],
+        secrets: Mapping[str, bytes],
+    ) -> None:
+        self.agent = agent
+        self.version = version
+        self.pipeline = pipeline
+        self.settings = settings
+        self.trace_id = ""
+        self.epoch = 0
+        self.attempt = 0
+        self.received_ns = 0
+        self.spans: tuple[Span, ...] = ()
+        self.now = clock
+        self.halted = halt
+        self._opener = opener
+        self._secrets = dict(secrets)
+        self._sent: list[tuple[str, int, msgspec.Raw]] = []
+
+    @property
+    def database(self) -> apsw.Connection:
+        return self._opener("")
+
+    def open(self, name: str) -> apsw.Connection:
+        if not name.isidentifier():
+            raise AgentError(f"agent {self.agent} asks for a database named {name!r}; use a plain word")
+        return self._opener(name)
+
+    def secret(self, name: str) -> bytes:
+        if name not in self._secrets:
+            raise AgentError(
+                f"agent {self.agent} was not given the secret {name!r}",
+                hint="name it in the class's `secrets`",
+            )
+        return self._secrets[name]
+
+    def send(self, agent: str, notice: Any) -> None:
+        self._sent.append((agent, NOTICE, encode(notice)))
+
+    def event(self, kind: str, **fields: Any) -> None:
+        self._sent.append(("gateway", EVENT, encode({"kind": kind, "agent": self.agent, **fields})))
+
+    def at(self, envelope: Envelope, received_ns: int) -> None:
+        """Turn to the next signal."""
+        self.trace_id = envelope.trace_id
+        self.attempt = envelope.attempt
+        self.received_ns = received_ns
+        self.spans = envelope.spans
+
+    def take_sent(self) -> list[tuple[str, int, msgspec.Raw]]:
+        """What the agent sent beside its answers, as destination, kind and payload; empties the list."""
+        sent, self._sent = self._sent, []
+        return sent

@@ -1,0 +1,391 @@
+"""The delivery protocol: nothing lost, nothing twice, one symbol's signals in order. No I/O in here.
+
+Two sides. The `Dispatcher` stands in the gateway: it knows every accepted signal that has no outcome yet, and
+sends them in order, a window at a time. A `Stage` stands around each agent: it admits envelopes, has the agent
+handle them, commits, and only then gives out what is to be sent.
+
+What holds them together is the epoch, a number that only a supervisor raises:
+
+1. Whenever a process of the pipeline (or the gateway) is restarted, the supervisor raises the epoch, gives it to
+   the new process before that reads its mailbox, and tells the gateway.
+2. The gateway then sends everything unfinished again, in order of acceptance, in the new epoch.
+3. A stage drops what is older than the newest epoch that it was told of or has seen. What an old process still
+   had in its pipes can therefore not overtake what is sent again.
+4. A stage with a journal answers a trace that comes again with the recorded answer, in the new epoch.
+5. A stage sends only after its commit: whatever a later stage has seen will be answered the same way for ever.
+
+A lost envelope without a restart (which ZeroMQ over one machine does not produce, but a bug might) shows as a
+stall: the gateway then asks the supervisor for a new epoch. Sending single signals again inside an epoch was
+given up: after a loss it breaks the order of a symbol.
+
+A signal that ends its agent is known by the agent's black box, and counted (`Dispatcher.strike`). At the third
+strike it becomes a dead letter: it passes through the pipeline once more as a `Letter` that no agent handles, so
+that reservations are released and the ledger gets its row. A letter that itself ends agents three times is
+given up by the gateway alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from ark.agent import Agent, Durability, Effect
+from ark.context import StageContext
+from ark.errors import AgentError
+from ark.journal import Journal
+from ark.message import LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, Span, encode
+
+__all__ = ["GATEWAY", "STRIKES", "Dispatcher", "Pending", "Stage"]
+
+GATEWAY = "gateway"
+"""The name under which agents reach the gateway."""
+STRIKES = 3
+"""So often may a signal end an agent before it is a dead letter."""
+
+
+class Pending(msgspec.Struct):
+    """An accepted signal without an outcome.
+
+    Attributes:
+        seq: Its number of acceptance.
+        trace_id, symbol: The signal's.
+        payload: The signal, msgpack.
+        sent: How often it may have been sent; never too low.
+        strikes: How often it ended an agent.
+        agent, reason: Where and how it did so last.
+        expelled: Whether it is a dead letter.
+        sent_in: The epoch in which it was sent last, 0 for never.
+    """
+
+    seq: int
+    trace_id: str
+    symbol: str
+    payload: bytes
+    sent: int = 0
+    strikes: int = 0
+    agent: str = ""
+    reason: str = ""
+    expelled: bool = False
+    sent_in: int = 0
+
+
+class Dispatcher:
+    """The gateway's side: what is unfinished, what is in flight, what to send next.
+
+    Args:
+        epoch: The epoch to send in.
+        window: At most so many signals are in flight, so that no mailbox can overflow.
+        stall_s: Without an outcome for so long while signals are in flight, `stalled` says so.
+    """
+
+    def __init__(self, *, epoch: int, window: int = 512, stall_s: float = 30.0) -> None:
+        self.epoch = epoch
+        self.window = window
+        self.paused = False
+        self._stall_s = stall_s
+        self._patience_s = stall_s
+        self._progress_at: float | None = None
+        self._unfinished: OrderedDict[str, Pending] = OrderedDict()
+        self._unsent: deque[Pending] = deque()
+        self._in_flight = 0
+
+    def __len__(self) -> int:
+        return len(self._unfinished)
+
+    @property
+    def in_flight(self) -> int:
+        """How many signals are somewhere in the pipeline."""
+        return self._in_flight
+
+    def find(self, trace_id: str) -> Pending | None:
+        """The unfinished signal of that trace, if there is one."""
+        return self._unfinished.get(trace_id)
+
+    def accept(self, pending: Pending) -> None:
+        """Take a signal whose acceptance is committed. Signals come in the order of `seq`."""
+        self._unfinished[pending.trace_id] = pending
+        self._unsent.append(pending)
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Begin a new epoch: everything unfinished is to be sent again, in order. An old epoch is ignored."""
+        if epoch <= self.epoch:
+            return
+        self.epoch = epoch
+        self._unsent = deque(self._unfinished.values())
+        self._in_flight = 0
+        self._progress_at = None
+
+    def finish(self, trace_id: str) -> Pending | None:
+        """Take a signal out: it has its outcome. Gives None for one that was out already."""
+        pending = self._unfinished.pop(trace_id, None)
+        if pending is None:
+            return None
+        if pending.sent_in == self.epoch:
+            self._in_flight -= 1
+        self._progress_at = None
+        self._patience_s = self._stall_s
+        return pending
+
+    def strike(self, trace_id: str, agent: str, reason: str) -> Pending | None:
+        """Count that a signal ended an agent; at the third time it is expelled.
+
+        Returns:
+            The signal as it now stands, to be written down; None if it is not unfinished.
+        """
+        pending = self._unfinished.get(trace_id)
+        if pending is None:
+            return None
+        pending.strikes += 1
+        pending.agent = agent
+        pending.reason = reason
+        if pending.strikes >= STRIKES:
+            pending.expelled = True
+        return pending
+
+    def hopeless(self) -> list[Pending]:
+        """Dead letters that ended agents even as letters: to be finished by the gateway itself."""
+        return [each for each in self._unfinished.values() if each.strikes >= 2 * STRIKES]
+
+    def due(self, now: float) -> list[Envelope]:
+        """What to send now, in order. Everything given here counts as sent."""
+        envelopes: list[Envelope] = []
+        if self.paused:
+            return envelopes
+        while self._unsent and self._in_flight < self.window:
+            pending = self._unsent.popleft()
+            if pending.trace_id not in self._unfinished:
+                continue  # finished by an answer of an older epoch before its turn came again
+            pending.sent += 1
+            pending.sent_in = self.epoch
+            self._in_flight += 1
+            envelopes.append(self._envelope(pending))
+        if envelopes and self._progress_at is None:
+            self._progress_at = now
+        return envelopes
+
+    def stalled(self, now: float) -> bool:
+        """Whether nothing has come back for too long; each time it says so, it waits twice as long again."""
+        if self.paused or not self._in_flight:
+            self._progress_at = None
+            return False
+        if self._progress_at is None:
+            self._progress_at = now
+        if now - self._progress_at < self._patience_s:
+            return False
+        self._progress_at = now
+        self._patience_s = min(self._patience_s * 2, 16 * self._stall_s)
+        return True
+
+    def _envelope(self, pending: Pending) -> Envelope:
+        if pending.expelled:
+            letter = Letter(
+                pending.trace_id, pending.symbol, pending.agent, pending.reason, pending.sent, records={}
+            )
+            kind, payload = LETTER, encode(letter)
+        else:
+            kind, payload = WORK, msgspec.Raw(pending.payload)
+        return Envelope(
+            kind, pending.trace_id, pending.symbol, pending.seq, self.epoch, pending.sent, payload
+        )
+
+
+class Stage:
+    """The agent's side: admits, has the agent handle, commits, and gives out what to send.
+
+    Args:
+        agent: The agent, not yet set up.
+        context: What it may know; see `ark.context`.
+        successor: The name of the next agent, or `GATEWAY` for the last one.
+        journal: The agent's journal, or None for an agent without.
+        epoch: The epoch that the supervisor told.
+        note: Called before each message with the trace id and the name of what is about to be called, and
+            with two empty texts when that has returned: the black box.
+    """
+
+    def __init__(
+        self,
+        agent: Agent[Any],
+        context: StageContext,
+        *,
+        successor: str,
+        journal: Journal | None,
+        epoch: int,
+        note: Callable[[str, str], None] = lambda trace_id, handler: None,
+    ) -> None:
+        if agent.durability is not Durability.NONE and journal is None:
+            raise AgentError(f"agent {context.agent} declares a journal and was given none")
+        self.agent = agent
+        self.context = context
+        self.epoch = epoch
+        self.handled = 0
+        self.dropped = 0
+        self._successor = successor
+        self._journal = journal
+        self._note = note
+        self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(agent.takes)
+        self._letters = msgspec.msgpack.Decoder(Letter)
+        self._notices = None if agent.notices is None else msgspec.msgpack.Decoder(agent.notices)
+        self._intents: msgspec.msgpack.Decoder[Any] | None = (
+            None if agent.intends is None else msgspec.msgpack.Decoder(agent.intends)
+        )
+        self._outgoing: list[tuple[str, Envelope]] = []
+
+    def setup(self) -> None:
+        """Let the agent load its state; what it wrote is committed, what it sent is in `take_outgoing`."""
+        self._note("", "setup")
+        self.context.epoch = self.epoch
+        if self._journal:
+            self._journal.begin()
+        self.agent.setup(self.context)
+        if self._journal:
+            self._journal.commit()
+        self._note("", "")
+        self._collect_sent()
+
+    def admit(self, envelopes: Iterable[Envelope]) -> list[Envelope]:
+        """Sort out what is older than the newest epoch; notices belong to no epoch."""
+        admitted = []
+        for envelope in envelopes:
+            if envelope.kind != NOTICE:
+                if envelope.epoch < self.epoch:
+                    self.dropped += 1
+                    continue
+                self.epoch = envelope.epoch
+            admitted.append(envelope)
+        return admitted
+
+    def take_outgoing(self) -> list[tuple[str, Envelope]]:
+        """What is committed and may be sent, as pairs of destination and envelope, in order."""
+        outgoing, self._outgoing = self._outgoing, []
+        return outgoing
+
+    def process(self, batch: list[Envelope], now_ns: Callable[[], int]) -> Iterator[str]:
+        """Take admitted envelopes through the agent, one commit for all of them.
+
+        Yields the name of each point at which a death of the process makes a difference; a host runs it to the
+        end, the simulator may stop at any of them. Nothing is in `take_outgoing` before the end.
+
+        Args:
+            batch: Admitted envelopes, in order.
+            now_ns: The clock, nanoseconds since the epoch.
+        """
+        context, journal = self.context, self._journal
+        context.epoch = self.epoch
+        outgoing: list[tuple[str, Envelope] | None] = []
+        effects: list[tuple[int, Envelope, int, Any, bool]] = []
+        if journal:
+            journal.begin()
+        for envelope in batch:
+            if envelope.kind == WORK:
+                received_ns = now_ns()
+                recorded = intent = None
+                if journal and envelope.attempt > 1:
+                    recorded = journal.answer(envelope.trace_id)
+                    intent = None if recorded else self._recorded_intent(envelope.trace_id)
+                if recorded:
+                    outgoing.append(
+                        self._onward(envelope, msgspec.Raw(recorded.payload), spans=recorded.spans)
+                    )
+                    continue
+                if intent is not None:
+                    effects.append((len(outgoing), envelope, received_ns, intent, True))
+                    outgoing.append(None)
+                    continue
+                context.at(envelope, received_ns)
+                self._note(envelope.trace_id, "handle")
+                answer = self.agent.handle(self._decoder.decode(envelope.payload), context)
+                if isinstance(answer, Effect):
+                    if not journal or not self._intents:
+                        raise AgentError(f"agent {context.agent} returned an effect but declares no intent")
+                    journal.record_intent(envelope.trace_id, bytes(encode(answer.intent)))
+                    effects.append((len(outgoing), envelope, received_ns, answer.intent, False))
+                    outgoing.append(None)
+                else:
+                    outgoing.append(self._answered(envelope, answer, received_ns, now_ns()))
+            elif envelope.kind == LETTER:
+                context.at(envelope, now_ns())
+                self._note(envelope.trace_id, "bury")
+                outgoing.append(self._buried(envelope))
+            elif envelope.kind == NOTICE and self._notices:
+                self._note("", "notice")
+                self.agent.notice(self._notices.decode(envelope.payload), context)
+        self._note("", "")
+        self.handled += len(batch)
+        yield "handled"
+        if journal:
+            journal.commit()
+        if effects and journal:
+            yield "intended"
+            journal.begin()
+            for position, envelope, received_ns, intent, again in effects:
+                recorded = journal.answer(envelope.trace_id) if again else None
+                if recorded:  # the same trace stood twice in this batch, in two epochs
+                    payload = msgspec.Raw(recorded.payload)
+                    outgoing[position] = self._onward(envelope, payload, spans=recorded.spans)
+                    continue
+                context.at(envelope, received_ns)
+                self._note(envelope.trace_id, "perform")
+                answer = self.agent.perform(intent, context, again=again)
+                outgoing[position] = self._answered(envelope, answer, received_ns, now_ns())
+            self._note("", "")
+            yield "performed"
+            journal.commit()
+        yield "committed"
+        self._outgoing.extend(each for each in outgoing if each is not None)
+        self._collect_sent()
+
+    def _recorded_intent(self, trace_id: str) -> Any:
+        if not self._intents or not self._journal:
+            return None
+        intent = self._journal.intent(trace_id)
+        return None if intent is None else self._intents.decode(intent)
+
+    def _answered(
+        self, envelope: Envelope, answer: Any, received_ns: int, answered_ns: int
+    ) -> tuple[str, Envelope]:
+        span = Span(self.context.agent, self.context.version, received_ns, answered_ns)
+        spans = (*envelope.spans, span)
+        payload = encode(answer)
+        if self._journal:
+            self._journal.record_answer(envelope.trace_id, bytes(payload), spans)
+        return self._onward(envelope, payload, spans=spans)
+
+    def _buried(self, envelope: Envelope) -> tuple[str, Envelope]:
+        letter = self._letters.decode(envelope.payload)
+        recorded = self._journal.answer(letter.trace_id) if self._journal else None
+        if recorded:
+            letter = msgspec.structs.replace(
+                letter, records={**letter.records, self.context.agent: recorded.payload}
+            )
+        answer = self.agent.bury(letter, self.context)
+        if self._successor == GATEWAY:
+            if answer is None:
+                raise AgentError(f"agent {self.context.agent} is the last one and gave a letter no outcome")
+            return self._onward(envelope, encode(answer), spans=envelope.spans)
+        if answer is not None:
+            records = {**letter.records, self.context.agent: bytes(encode(answer))}
+            letter = msgspec.structs.replace(letter, records=records)
+        return self._onward(envelope, encode(letter), spans=envelope.spans)
+
+    def _onward(
+        self, envelope: Envelope, payload: msgspec.Raw, *, spans: tuple[Span, ...]
+    ) -> tuple[str, Envelope]:
+        kind = OUTCOME if self._successor == GATEWAY else envelope.kind
+        return self._successor, Envelope(
+            kind,
+            envelope.trace_id,
+            envelope.symbol,
+            envelope.seq,
+            envelope.epoch,
+            envelope.attempt,
+            payload,
+            spans,
+        )
+
+    def _collect_sent(self) -> None:
+        for destination, kind, payload in self.context.take_sent():
+            sender = self.context.agent
+            self._outgoing.append((destination, Envelope(kind, sender, "", 0, self.epoch, 0, payload)))

@@ -1,0 +1,434 @@
+"""The gateway: the front door, the journal of accepted signals, and the one who sends them again.
+
+One thread, one loop. Each round takes what is there, commits once, and only then answers `accepted`, sends on,
+and publishes.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from ark import protocol
+from ark.blackbox import BlackBox
+from ark.config import Config
+from ark.control import Control, Duty
+from ark.delivery import Dispatcher, Pending
+from ark.errors import RequestError
+from ark.home import Home
+from ark.intake import Intake
+from ark.journal import open_database
+from ark.message import EVENT, OUTCOME, Envelope, unpack
+from ark.protocol import Code, Request, Role
+from ark.status import compose
+from ark.wire import Outbox, bind, mailbox
+
+__all__ = ["GatewayWorker"]
+
+_DRAIN = 256
+"""Messages taken from one socket in one round."""
+_LONGEST_WAIT_S = 600.0
+_RETRY_AFTER_MS = 50
+
+Route = tuple[Any, list[bytes]]
+"""A socket and the frames that lead a reply back to its client."""
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+
+
+class _Event(msgspec.Struct, frozen=True):
+    kind: str
+
+
+class GatewayWorker:
+    """The worker of the gateway's process."""
+
+    def __init__(self, duty: Duty, control: Control, box: BlackBox) -> None:
+        self._control = control
+        self._box = box
+        self._home = Home(Path(duty.home))
+        config = msgspec.convert(duty.config, Config)
+        self._config = config.gateway
+        self._beat_s = config.watchdog.interval_s / 4
+        self._pipeline = config.pipeline.agents
+        self._intake = Intake(open_database(self._home.data / "gateway.db"))
+        self._dispatcher = Dispatcher(
+            epoch=duty.epoch, window=self._config.window, stall_s=self._config.stall_s
+        )
+        for pending in self._intake.unfinished():
+            self._dispatcher.accept(pending)
+        self._tree: list[dict[str, Any]] = []
+        self._replies: list[tuple[Route, bytes]] = []
+        self._fresh: list[Pending] = []
+        self._fresh_ids: set[str] = set()
+        self._published: list[tuple[bytes, bytes]] = []
+        self._waiting: dict[str, list[tuple[float, Route, msgspec.Raw]]] = {}
+        self._finished: dict[str, bytes] = {}
+        self._asked: dict[int, tuple[Route, msgspec.Raw]] = {}
+        self._questions = 0
+        self._sent = 0
+        self._sent_epoch = duty.epoch
+        self._handled = 0
+        self._writing = False
+
+    def prepare(self) -> None:
+        """Open every socket."""
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        operators = f"ipc://{self._home.socket('operator')}"
+        limits = {"largest": protocol.LARGEST_MESSAGE, "high_water": 1000}
+        self._doors = {
+            bind(self._zmq, zmq.ROUTER, self._config.endpoint, **limits): Role.INJECTOR,
+            bind(self._zmq, zmq.ROUTER, operators, **limits): Role.OPERATOR,
+        }
+        self._events = bind(
+            self._zmq, zmq.PUB, self._config.events, largest=protocol.LARGEST_MESSAGE, high_water=10_000
+        )
+        self._inbox = mailbox(self._zmq, self._home.mailbox("gateway"))
+        self._first = Outbox(self._zmq, self._home.mailbox(self._pipeline[0]))
+        self._beat()
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        poller = zmq.Poller()
+        for source in (*self._doors, self._inbox, self._control.fileno()):
+            poller.register(source, zmq.POLLIN)
+        while True:
+            wait_s = 0.005 if self._first.is_blocked or self._waiting else self._beat_s
+            ready = dict(poller.poll(int(wait_s * 1000)))
+            if self._control.fileno() in ready and not self._hear():
+                self._zmq.destroy(linger=200)
+                return
+            for door, role in self._doors.items():
+                if door in ready:
+                    self._open_door(door, role)
+            if self._inbox in ready:
+                self._collect()
+            self._settle()
+            self._beat()
+
+    # What comes in
+
+    def _open_door(self, door: zmq.Socket[bytes], role: Role) -> None:
+        for _ in range(_DRAIN):
+            try:
+                *route, frame = door.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._handled += 1
+            way = (door, route)
+            try:
+                request = protocol.parse_request(frame, role)
+                answer = self._answer(request, way)
+            except RequestError as error:
+                answer = protocol.reply(
+                    protocol.request_id(frame), ok=False, error=protocol.error_body(error)
+                )
+            if answer is not None:
+                self._replies.append((way, answer))
+
+    def _collect(self) -> None:
+        for _ in range(_DRAIN):
+            try:
+                envelopes = unpack(self._inbox.recv(zmq.NOBLOCK))
+            except zmq.Again:
+                return
+            for envelope in envelopes:
+                self._handled += 1
+                if envelope.kind == OUTCOME:
+                    self._finish(envelope)
+                elif envelope.kind == EVENT:
+                    kind = msgspec.msgpack.decode(envelope.payload, type=_Event).kind
+                    self._publish(f"event.{kind}", bytes(envelope.payload))
+
+    def _finish(self, envelope: Envelope) -> None:
+        pending = self._dispatcher.finish(envelope.trace_id)
+        if pending is None:
+            return
+        payload = bytes(envelope.payload)
+        self._write()
+        self._intake.finish(pending, msgspec.msgpack.decode(payload, type=_Status).status, payload)
+        self._finished[pending.trace_id] = payload
+        self._publish(f"outcome.{pending.symbol}", payload)
+
+    def _hear(self) -> bool:
+        for words in self._control.hear():
+            match words["do"]:
+                case "stop":
+                    return False
+                case "epoch":
+                    self._strike(words.get("died", []))
+                    self._dispatcher.raise_epoch(words["epoch"])
+                case "tree":
+                    self._see_tree(words["children"])
+                case "reply":
+                    self._reply_asked(words)
+                case "event":
+                    self._tell(words["kind"], **words["fields"])
+        return True
+
+    def _see_tree(self, children: list[dict[str, Any]]) -> None:
+        self._tree = children
+        down = {"isolated", "stopped", "failed"}
+        self._dispatcher.paused = any(
+            child["name"] in self._pipeline and child["state"] in down for child in children
+        )
+
+    def _strike(self, died: list[dict[str, Any]]) -> None:
+        for death in died:
+            pending = self._dispatcher.strike(death["trace_id"], death["agent"], death["reason"])
+            if pending:
+                self._write()
+                self._intake.struck(pending)
+                if pending.expelled:
+                    self._tell(
+                        "dead_letter",
+                        trace_id=pending.trace_id,
+                        symbol=pending.symbol,
+                        agent=pending.agent,
+                        reason=pending.reason,
+                        strikes=pending.strikes,
+                    )
+        for pending in self._dispatcher.hopeless():
+            outcome: dict[str, Any] = {
+                "trace_id": pending.trace_id,
+                "symbol": pending.symbol,
+                "status": "failed",
+                "decision": None,
+                "order": None,
+                "spans": [],
+                "attempts": pending.sent,
+                "reason": f"given up: ended {pending.agent} even as a dead letter: {pending.reason}",
+                "ledger": None,
+            }
+            payload = msgspec.msgpack.encode(outcome)
+            self._dispatcher.finish(pending.trace_id)
+            self._write()
+            self._intake.finish(pending, "failed", payload)
+            self._finished[pending.trace_id] = payload
+            self._publish(f"outcome.{pending.symbol}", payload)
+
+    # What is asked for
+
+    def _answer(self, request: Request, way: Route) -> bytes | None:
+        match request.op:
+            case "inject":
+                return self._inject(request)
+            case "outcome":
+                return self._outcome(request, way)
+            case "status":
+                return protocol.reply(request.id, **self._status())
+            case "halt" | "resume":
+                return self._halt(request)
+            case _:
+                self._ask_supervisor(request, way)
+                return None
+
+    def _inject(self, request: Request) -> bytes:
+        single = len(request.signal) > 0
+        raws = [request.signal] if single else request.signals
+        if not raws:
+            raise RequestError(
+                "inject takes `signal`, a map, or `signals`, a list of maps",
+                code=Code.INVALID,
+                field="signal",
+            )
+        if len(self._dispatcher) + len(self._fresh) + len(raws) > self._config.backlog:
+            error = {
+                "code": Code.BUSY,
+                "message": f"{self._config.backlog} signals may wait for their outcome; try again later",
+                "field": None,
+            }
+            return protocol.reply(request.id, ok=False, error=error, retry_after_ms=_RETRY_AFTER_MS)
+        results = [self._take_in(raw) for raw in raws]
+        if not single:
+            return protocol.reply(request.id, results=results)
+        return protocol.reply(request.id, **{"ok": "error" not in results[0], **results[0]})
+
+    def _take_in(self, raw: msgspec.Raw) -> dict[str, Any]:
+        try:
+            signal, ignored = protocol.parse_signal(raw)
+            if self._config.symbols and signal.symbol not in self._config.symbols:
+                raise RequestError(
+                    f"unknown symbol {signal.symbol!r}{protocol.nearest(signal.symbol, self._config.symbols)}",
+                    code=Code.INVALID,
+                    field="symbol",
+                )
+        except RequestError as error:
+            return {"trace_id": None, "status": "rejected", "error": protocol.error_body(error)}
+        trace_id = signal.trace_id
+        if trace_id and (
+            trace_id in self._fresh_ids
+            or self._dispatcher.find(trace_id) is not None
+            or self._intake.knows(trace_id)
+        ):
+            return {"trace_id": trace_id, "status": "duplicate"}
+        now = time.time()
+        trace_id = trace_id or str(uuid.uuid4())
+        signal = msgspec.structs.replace(
+            signal, trace_id=trace_id, ts=now if signal.ts is None else signal.ts
+        )
+        self._write()
+        self._fresh.append(self._intake.add(trace_id, signal.symbol, msgspec.msgpack.encode(signal), now))
+        self._fresh_ids.add(trace_id)
+        result: dict[str, Any] = {"trace_id": trace_id, "status": "accepted"}
+        if ignored:
+            result["ignored"] = ignored
+        return result
+
+    def _outcome(self, request: Request, way: Route) -> bytes | None:
+        trace_id = request.trace_id
+        if not trace_id:
+            raise RequestError("`trace_id` is missing", code=Code.INVALID, field="trace_id")
+        if not 0 <= request.timeout_ms <= _LONGEST_WAIT_S * 1000:
+            raise RequestError(
+                f"`timeout_ms` must be between 0 and {_LONGEST_WAIT_S * 1000:.0f}",
+                code=Code.INVALID,
+                field="timeout_ms",
+            )
+        outcome = self._finished.get(trace_id) or self._intake.outcome(trace_id)
+        if outcome is not None:
+            return protocol.reply(request.id, outcome=msgspec.Raw(outcome))
+        if trace_id not in self._fresh_ids and self._dispatcher.find(trace_id) is None:
+            raise RequestError(
+                f"no signal {trace_id[:64]} was ever accepted", code=Code.UNKNOWN_TRACE, field="trace_id"
+            )
+        if not request.timeout_ms:
+            raise RequestError("no outcome yet", code=Code.PENDING, field="trace_id")
+        until = time.monotonic() + request.timeout_ms / 1000
+        self._waiting.setdefault(trace_id, []).append((until, way, request.id))
+        return None
+
+    def _status(self) -> dict[str, Any]:
+        signals = {
+            "accepted": self._intake.accepted,
+            "in_flight": len(self._dispatcher),
+            "completed": self._intake.completed,
+            "held": 0,
+            "dead_letters": self._intake.dead_letters,
+        }
+        return compose(self._home, self._tree, self._pipeline, signals)
+
+    def _halt(self, request: Request) -> bytes:
+        if not request.reason.strip():
+            raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
+        if request.op == "halt":
+            self._home.halt(request.reason, by="operator", at=time.time())
+        else:
+            self._home.resume()
+        halted = request.op == "halt"
+        self._tell(request.op, reason=request.reason)
+        return protocol.reply(request.id, halted=halted, halt_reason=request.reason if halted else None)
+
+    def _ask_supervisor(self, request: Request, way: Route) -> None:
+        known = {child["name"]: child for child in self._tree}
+        if not request.agent:
+            raise RequestError("`agent` is missing", code=Code.INVALID, field="agent")
+        if request.agent not in known or known[request.agent]["parent"] is None:
+            raise RequestError(
+                f"no child is named {request.agent[:40]!r}{protocol.nearest(request.agent, known)}",
+                code=Code.UNKNOWN_AGENT,
+                field="agent",
+            )
+        if request.op in ("isolate", "release") and request.agent not in self._pipeline:
+            raise RequestError(
+                f"{request.agent} is no agent of the pipeline; only those can be isolated",
+                code=Code.REFUSED,
+                field="agent",
+            )
+        self._questions += 1
+        self._asked[self._questions] = (way, request.id)
+        self._control.say(
+            say="request",
+            number=self._questions,
+            op=request.op,
+            agent=request.agent,
+            reason=request.reason or "by an operator",
+        )
+
+    def _reply_asked(self, words: dict[str, Any]) -> None:
+        asked = self._asked.pop(words["number"], None)
+        if asked:
+            way, id_ = asked
+            self._replies.append((way, protocol.reply(id_, agent=words["agent"], state=words["state"])))
+
+    # What goes out
+
+    def _settle(self) -> None:
+        """Commit what this round has written, and only then let anything out."""
+        if self._writing:
+            self._intake.commit()
+            self._writing = False
+        for pending in self._fresh:
+            self._dispatcher.accept(pending)
+        self._fresh.clear()
+        self._fresh_ids.clear()
+        for (door, route), answer in self._replies:
+            self._send_reply(door, route, answer)
+        self._replies.clear()
+        self._dispatch()
+        for topic, payload in self._published:
+            self._events.send_multipart([topic, payload], zmq.NOBLOCK)
+        self._published.clear()
+        if self._waiting:
+            self._wake_waiting()
+        self._finished.clear()
+
+    def _dispatch(self) -> None:
+        now = time.monotonic()
+        if self._dispatcher.epoch != self._sent_epoch:
+            self._sent_epoch, self._sent = self._dispatcher.epoch, 0
+        envelopes = self._dispatcher.due(now)
+        if envelopes:
+            self._sent += len(envelopes)
+            self._first.send(envelopes)
+        elif self._first.is_blocked:
+            self._first.flush()
+        if self._dispatcher.stalled(now):
+            self._tell("stalled", in_flight=self._dispatcher.in_flight)
+            self._control.say(say="raise_epoch", reason="no outcome came back")
+
+    def _wake_waiting(self) -> None:
+        for trace_id, outcome in self._finished.items():
+            for _, (door, route), id_ in self._waiting.pop(trace_id, ()):
+                self._send_reply(door, route, protocol.reply(id_, outcome=msgspec.Raw(outcome)))
+        now = time.monotonic()
+        pending = RequestError("no outcome yet", code=Code.PENDING, field="trace_id")
+        for trace_id in [each for each, waits in self._waiting.items() if any(w[0] <= now for w in waits)]:
+            still = []
+            for until, (door, route), id_ in self._waiting.pop(trace_id):
+                if until > now:
+                    still.append((until, (door, route), id_))
+                    continue
+                body = protocol.reply(id_, ok=False, error=protocol.error_body(pending))
+                self._send_reply(door, route, body)
+            if still:
+                self._waiting[trace_id] = still
+
+    @staticmethod
+    def _send_reply(door: zmq.Socket[bytes], route: list[bytes], answer: bytes) -> None:
+        # A client that does not read its replies loses them: a ROUTER drops for a full or vanished peer.
+        try:
+            door.send_multipart([*route, answer], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        self._publish(f"event.{kind}", msgspec.msgpack.encode({"kind": kind, "at": time.time(), **fields}))
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        self._published.append((topic.encode(), payload))
+
+    def _write(self) -> None:
+        if not self._writing:
+            self._intake.begin()
+            self._writing = True
+
+    def _beat(self) -> None:
+        self._box.beat(epoch=self._sent_epoch, handled=self._handled, received=self._handled, sent=self._sent)

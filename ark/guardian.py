@@ -1,0 +1,204 @@
+"""The guardian: `ark-run start`, the outermost supervisor.
+
+It holds the home's lock, brings the tree up, builds it anew when the root dies, and takes it down on Ctrl-C. It has
+no thread and no ZeroMQ socket, so that it can fork at any time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+import ark
+from ark.config import Config
+from ark.control import Duty
+from ark.engine import Engine
+from ark.errors import ArkError, BootError, NodeError
+from ark.home import Home
+from ark.topology import ROOT, tree
+
+__all__ = ["Guardian"]
+
+_PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "talib", "ark.agent_worker", "ark.gateway")
+"""Imported once, before the first fork, so that neither a start nor a restart pays for it. No agent code."""
+_STOP_S = 4.0
+_REBUILD_PERIOD_S = 60.0
+
+
+class Guardian:
+    """Keeps one node running until it is told to stop.
+
+    Args:
+        home: The node's home.
+        config: Its configuration.
+        say: Called with each line that a person at the terminal should see.
+    """
+
+    def __init__(self, home: Home, config: Config, say: Callable[[str], None]) -> None:
+        self._home = home
+        self._config = config
+        self._say = say
+        self._stopping = False
+        self._rebuilds: deque[float] = deque()
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called when the tree is ready for the first time."""
+
+    def run(self) -> None:
+        """Run the node; return after a clean stop.
+
+        Raises:
+            NodeError: It cannot start here (locked, a port taken, home not writable).
+            BootError: The tree cannot come up, or does not stay up.
+        """
+        self._home.prepare()
+        self._home.lock()
+        wake, self._wakeup = socket.socketpair()
+        wake.setblocking(False)
+        self._wakeup.setblocking(False)
+        before = {each: signal.signal(each, self._on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+        engine = Engine(self._home, ROOT)
+        try:
+            self._home.clear_run()
+            self._check_ports()
+            self._home.write_node(self._facts())
+            _preload()
+            self._start(engine, incarnation=1)
+            self._watch(engine, wake)
+        finally:
+            engine.end()
+            self._home.clear_run()
+            self._home.unlock()
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            wake.close()
+            self._wakeup.close()
+
+    def stop(self) -> None:
+        """Begin an orderly stop."""
+        self._on_signal(signal.SIGTERM, None)
+
+    def _watch(self, engine: Engine, wake: socket.socket) -> None:
+        is_ready = False
+        reason = ""
+        incarnation = 1
+        asked_at: float | None = None
+        while True:
+            sources: list[Any] = [engine.fileno(), engine.root_handle, wake]
+            readable, _, _ = select.select(sources, [], [], 0.2)
+            if wake in readable:
+                with suppress(BlockingIOError):
+                    wake.recv(64)
+            if self._stopping and asked_at is None:
+                asked_at = time.monotonic()
+                engine.ask_to_stop()
+            for words in engine.hear():
+                if words["say"] == "ready" and not is_ready:
+                    is_ready = True
+                    self.on_ready()
+                elif words["say"] == "gave_up":
+                    reason = words["reason"]
+            if asked_at is not None and time.monotonic() - asked_at > _STOP_S:
+                return
+            if engine.root_handle not in readable:
+                continue
+            if self._stopping:
+                return
+            if reason.startswith("boot:"):
+                raise BootError(
+                    f"the tree cannot start: {reason.removeprefix('boot:').strip()}",
+                    hint=f"mend it and start again; see {self._home.logs}",
+                )
+            self._bear(reason)
+            self._say(f"the tree is down ({reason or 'its root was killed'}); building it anew")
+            engine.end()
+            self._home.clear_run()
+            self._home.write_node(self._facts())
+            incarnation += 1
+            reason = ""
+            self._start(engine, incarnation=incarnation)
+
+    def _bear(self, reason: str) -> None:
+        """Count one rebuild; raise when there were too many."""
+        now = time.monotonic()
+        self._rebuilds.append(now)
+        while self._rebuilds and now - self._rebuilds[0] > _REBUILD_PERIOD_S:
+            self._rebuilds.popleft()
+        if len(self._rebuilds) > self._config.supervision.rebuilds:
+            raise BootError(
+                f"the tree went down {len(self._rebuilds)} times within {_REBUILD_PERIOD_S:.0f} s"
+                f" (last: {reason or 'its root was killed'})",
+                hint=f"see {self._home.logs}",
+            )
+
+    def _start(self, engine: Engine, *, incarnation: int) -> None:
+        options = tree(self._config, ark.__version__)
+        engine.start(
+            Duty(
+                name="root",
+                parent="",
+                kind="supervisor",
+                runner="",
+                incarnation=incarnation,
+                epoch=0,
+                home=str(self._home.path),
+                config=msgspec.to_builtins(self._config),
+                options={**options, "since": time.monotonic()},
+            )
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "version": ark.__version__,
+            "gateway": self._config.gateway.endpoint,
+            "events": self._config.gateway.events,
+            "operator": f"ipc://{self._home.socket('operator')}",
+            "metrics": f"http://{self._config.metrics.listen}" if self._config.metrics.enabled else None,
+            "started_at": time.time(),
+        }
+
+    def _check_ports(self) -> None:
+        wanted = {
+            "gateway.endpoint": self._config.gateway.endpoint,
+            "gateway.events": self._config.gateway.events,
+        }
+        if self._config.metrics.enabled:
+            wanted["metrics.listen"] = f"tcp://{self._config.metrics.listen}"
+        for name, endpoint in wanted.items():
+            if not endpoint.startswith("tcp://"):
+                continue
+            host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host.strip("[]"), int(port)))
+                except OSError as error:
+                    raise NodeError(
+                        f"cannot listen on {endpoint} ({name}): {error.strerror}",
+                        hint="another program has it; choose another port"
+                        " with --gateway, --events or --metrics",
+                    ) from error
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self._stopping = True
+        with suppress(OSError):
+            self._wakeup.send(b"!")
+
+
+def _preload() -> None:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for name in _PRELOADED:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ArkError(f"cannot import {name}: {error}", hint="install ARK anew") from error

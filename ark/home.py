@@ -1,0 +1,258 @@
+"""A node's home: one folder with everything that the node keeps, and the lock that makes it the only one there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ark.errors import NodeError
+
+__all__ = ["Home", "default_home"]
+
+_LONGEST_SOCKET_PATH = 107
+_FOLDERS = ("run", "run/box", "keys", "data", "releases", "backups", "logs")
+
+
+def default_home() -> Path:
+    """The home where none is named: `ARK_HOME`, or the user's state folder."""
+    named = os.environ.get("ARK_HOME")
+    if named:
+        return Path(named).expanduser()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "ark"
+
+
+class Home:
+    """Names every file of a node, makes the folders, and holds the lock.
+
+    The lock is an `flock` on `run/lock`. It is inherited by every process of the tree, so it is free only when
+    the last of them is gone: a new start cannot meet leftovers of an old one.
+
+    Args:
+        path: The folder; made by `prepare`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.expanduser().absolute()
+        self.run = self.path / "run"
+        self.data = self.path / "data"
+        self.logs = self.path / "logs"
+        self.keys = self.path / "keys"
+        self.node_file = self.run / "node.json"
+        self.halt_file = self.data / "halt.json"
+        self.epoch_file = self.data / "epoch"
+        self._lock: int | None = None
+
+    def prepare(self) -> None:
+        """Make the folders, each with mode 0700.
+
+        Raises:
+            NodeError: They cannot be made, or the path is too long for the sockets in it.
+        """
+        longest = len(os.fsencode(self.socket("x" * 16)))
+        if longest > _LONGEST_SOCKET_PATH:
+            raise NodeError(
+                f"the home {self.path} is {longest - _LONGEST_SOCKET_PATH} characters too long for Unix sockets",
+                hint="choose a shorter folder with --home or ARK_HOME",
+            )
+        try:
+            for name in ("", *_FOLDERS):
+                folder = self.path / name
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if folder.stat().st_mode & 0o077:
+                    folder.chmod(0o700)
+            probe = self.run / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise NodeError(
+                f"cannot write to the home {self.path}: {error.strerror or error}",
+                hint="make it writable, or choose another with --home or ARK_HOME",
+            ) from error
+
+    def socket(self, name: str) -> Path:
+        """Where the Unix socket of that name stands."""
+        return self.run / f"{name}.sock"
+
+    def mailbox(self, agent: str) -> str:
+        """The ZeroMQ endpoint of an agent's mailbox."""
+        return f"ipc://{self.socket(agent)}"
+
+    def box(self, name: str) -> Path:
+        """The black box of a process."""
+        return self.run / "box" / name
+
+    def lock(self, patience_s: float = 3.0) -> None:
+        """Take the lock for this process and all that it will fork.
+
+        Waits a moment where the process that started the living instance is gone: its last ones are ending.
+
+        Raises:
+            NodeError: Another instance lives here.
+        """
+        descriptor = os.open(self.run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pid = self.starter()
+                if pid is None and time.monotonic() < until:
+                    time.sleep(0.02)
+                    continue
+                os.close(descriptor)
+                raise NodeError(
+                    f"a node is already running over {self.path}" + (f" (pid {pid})" if pid else ""),
+                    hint="see `supervisor status`, end it with `ark-run stop`, or use another --home",
+                ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, struct.pack("<q", os.getpid()), 0)
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Let the lock go, as far as this process holds it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def starter(self) -> int | None:
+        """The pid of the living process that holds the node here, None if there is none."""
+        try:
+            written = (self.run / "lock").read_bytes()
+        except OSError:
+            return None
+        if len(written) != 8:
+            return None
+        pid: int = struct.unpack("<q", written)[0]
+        if not self.is_locked():
+            return None
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return None
+        return pid
+
+    def is_locked(self) -> bool:
+        """Whether any process of a node still lives over this home."""
+        if self._lock is not None:
+            return True
+        try:
+            descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def secret(self, name: str) -> bytes:
+        """The secret of that name under `keys/`, 32 bytes, made on first use with mode 0600.
+
+        Raises:
+            NodeError: It is there, but readable by others.
+        """
+        path = self.keys / name
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            if path.stat().st_mode & 0o077:
+                raise NodeError(
+                    f"{path} can be read by others",
+                    hint=f"chmod 600 {path}, or delete it to have a new one made",
+                ) from None
+            return bytes.fromhex(path.read_text())
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        return bytes.fromhex(path.read_text())
+
+    def raise_epoch(self) -> int:
+        """The next epoch, a number never given before over this home, written down before it is given."""
+        descriptor = os.open(self.epoch_file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            written = os.pread(descriptor, 32, 0)
+            epoch = int(written or b"0") + 1
+            os.pwrite(descriptor, b"%d\n" % epoch, 0)
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        return epoch
+
+    def halt_reason(self) -> str | None:
+        """Why trading is halted, None while it is not. A stat call where it is not."""
+        if not os.path.exists(self.halt_file):
+            return None
+        try:
+            return str(msgspec.json.decode(self.halt_file.read_bytes())["reason"])
+        except (OSError, msgspec.DecodeError, KeyError, TypeError):
+            return "halted"
+
+    def halt(self, reason: str, by: str, at: float) -> None:
+        """Halt trading. The halt is a file, so that it outlives every process and needs none to be made."""
+        self._replace(self.halt_file, {"reason": reason, "by": by, "at": at})
+
+    def resume(self) -> None:
+        """Lift the halt."""
+        self.halt_file.unlink(missing_ok=True)
+
+    def isolated(self) -> dict[str, str]:
+        """Reasons by name of children that are isolated; isolation outlives every process."""
+        found: dict[str, str] = {}
+        for path in self.data.glob("isolated-*.json"):
+            found |= msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        return found
+
+    def keep_isolated(self, supervisor: str, reasons: dict[str, str]) -> None:
+        """Write down which children of a supervisor are isolated, if that has changed."""
+        path = self.data / f"isolated-{supervisor}.json"
+        if reasons:
+            if not path.exists() or msgspec.json.decode(path.read_bytes()) != reasons:
+                self._replace(path, reasons)
+        else:
+            path.unlink(missing_ok=True)
+
+    def write_node(self, facts: dict[str, Any]) -> None:
+        """Say in `run/node.json` where the node can be reached."""
+        self._replace(self.node_file, facts)
+
+    def node(self) -> dict[str, Any]:
+        """What `run/node.json` says.
+
+        Raises:
+            NodeError: No node runs here.
+        """
+        try:
+            facts: dict[str, Any] = msgspec.json.decode(self.node_file.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            facts = {}
+        if not facts or not self.is_locked():
+            raise NodeError(
+                f"no node runs over {self.path}",
+                hint="start one with `ark-run start`, or name its home with --home or ARK_HOME",
+            )
+        return facts
+
+    def clear_run(self) -> None:
+        """Take away what a stopped node leaves in `run/`, except the lock file itself."""
+        for path in (*self.run.glob("*.sock"), *self.run.glob("box/*"), self.node_file):
+            path.unlink(missing_ok=True)
+
+    def _replace(self, path: Path, content: Mapping[str, Any]) -> None:
+        fresh = path.with_suffix(".new")
+        with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)

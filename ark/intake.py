@@ -1,0 +1,123 @@
+"""The gateway's journal: every signal that was ever accepted, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import apsw
+
+from ark.delivery import STRIKES, Pending
+
+__all__ = ["Intake"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS signals (
+    seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL UNIQUE, symbol TEXT NOT NULL, payload BLOB NOT NULL,
+    accepted_at REAL NOT NULL, strikes INTEGER NOT NULL DEFAULT 0, agent TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '', open INTEGER NOT NULL DEFAULT 1);
+CREATE INDEX IF NOT EXISTS open_signals ON signals (seq) WHERE open = 1;
+CREATE TABLE IF NOT EXISTS outcomes (
+    seq INTEGER PRIMARY KEY, status TEXT NOT NULL, outcome BLOB NOT NULL, dead INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS dead_letters ON outcomes (seq) WHERE dead = 1;
+"""
+
+
+class Intake:
+    """Accepted signals in SQLite; `begin` and `commit` make one transaction of a whole batch.
+
+    Args:
+        connection: A database opened with `ark.journal.open_database`.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        connection.execute(_SCHEMA)
+        self._recount()
+
+    def _recount(self) -> None:
+        connection = self.connection
+        row = connection.execute("SELECT coalesce(max(seq), 0) FROM signals").fetchone()
+        self._seq: int = row[0] if row else 0
+        self.accepted = self._count("SELECT count(*) FROM signals")
+        self.completed = self._count("SELECT count(*) FROM outcomes")
+        self.dead_letters = self._count("SELECT count(*) FROM outcomes WHERE dead = 1")
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make everything since `begin` durable."""
+        self.connection.execute("COMMIT")
+
+    def forget(self) -> None:
+        """Undo what was not committed, and count again."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        self._recount()
+
+    def knows(self, trace_id: str) -> bool:
+        """Whether a signal of that trace was accepted before."""
+        return self._count("SELECT count(*) FROM signals WHERE trace_id = ?", (trace_id,)) > 0
+
+    def add(self, trace_id: str, symbol: str, payload: bytes, accepted_at: float) -> Pending:
+        """Write down one signal that is new here."""
+        self._seq += 1
+        self.connection.execute(
+            "INSERT INTO signals (seq, trace_id, symbol, payload, accepted_at) VALUES (?, ?, ?, ?, ?)",
+            (self._seq, trace_id, symbol, payload, accepted_at),
+        )
+        self.accepted += 1
+        return Pending(self._seq, trace_id, symbol, payload)
+
+    def struck(self, pending: Pending) -> None:
+        """Write down a strike, so that it outlives this process."""
+        self.connection.execute(
+            "UPDATE signals SET strikes = ?, agent = ?, reason = ? WHERE seq = ?",
+            (pending.strikes, pending.agent, pending.reason, pending.seq),
+        )
+
+    def finish(self, pending: Pending, status: str, outcome: bytes) -> None:
+        """Write down how a signal ended."""
+        self.connection.execute("UPDATE signals SET open = 0 WHERE seq = ?", (pending.seq,))
+        self.connection.execute(
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?)", (pending.seq, status, outcome, int(pending.expelled))
+        )
+        self.completed += 1
+        self.dead_letters += pending.expelled
+
+    def outcome(self, trace_id: str) -> bytes | None:
+        """The recorded outcome of a trace, msgpack; None while there is none."""
+        row = self.connection.execute(
+            "SELECT outcome FROM signals JOIN outcomes USING (seq) WHERE trace_id = ?", (trace_id,)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def unfinished(self) -> Iterable[Pending]:
+        """Every accepted signal without an outcome, in order; each may have been sent before."""
+        for seq, trace_id, symbol, payload, strikes, agent, reason in self.connection.execute(
+            "SELECT seq, trace_id, symbol, payload, strikes, agent, reason FROM signals"
+            " WHERE open = 1 ORDER BY seq"
+        ):
+            pending = Pending(seq, trace_id, symbol, payload, 1, strikes, agent, reason)
+            pending.expelled = strikes >= STRIKES
+            yield pending
+
+    def dead(self) -> Iterable[dict[str, Any]]:
+        """The dead letters, newest first."""
+        for trace_id, symbol, agent, reason, strikes in self.connection.execute(
+            "SELECT trace_id, symbol, agent, reason, strikes FROM outcomes JOIN signals USING (seq)"
+            " WHERE dead = 1 ORDER BY seq DESC"
+        ):
+            yield {
+                "trace_id": trace_id,
+                "symbol": symbol,
+                "agent": agent,
+                "reason": reason,
+                "strikes": strikes,
+            }
+
+    def _count(self, query: str, arguments: tuple[Any, ...] = ()) -> int:
+        row = self.connection.execute(query, arguments).fetchone()
+        return int(row[0]) if row else 0

@@ -1,0 +1,394 @@
+"""The supervisor process: a thin Thespian shell around `supervisor.policy`.
+
+It holds no ZeroMQ socket and no thread, and imports no agent code, so that forking it is cheap and safe. Whatever it
+decides stands in the pure policy; here processes are made, asked, killed and told apart.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from setproctitle import setproctitle
+from thespian.actors import Actor, ActorExitRequest, ChildActorExited, ThespianWatch, WakeupMessage, WatchMessage
+
+from ark.blackbox import BlackBox
+from ark.config import Config
+from ark.control import Control, Duty
+from ark.home import Home
+from ark.host import EXIT_BOOT, EXIT_FAILED, EXIT_OK, Host
+from ark.lineage import children_of, die_with_parent, end, end_children_with_me
+from ark.log import Log
+from supervisor import policy
+from supervisor.obituary import Obituary, write
+from supervisor.requests import Requests
+
+__all__ = ["Supervisor"]
+
+_STATES = {"pending": "starting", "waiting": "starting", "stopping": "stopped"}
+"""The policy's states that the protocol does not know, and what it calls them."""
+
+
+class Process(msgspec.Struct):
+    """A child's process as its supervisor knows it."""
+
+    incarnation: int
+    address: Any
+    handle: Any
+    pid: int
+    since: float
+
+
+class Supervisor(Actor):  # type: ignore[misc]
+    """The root of the tree and every supervisor below it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._duty: Duty | None = None
+
+    def receiveMessage(self, message: Any, sender: Any) -> Any:  # noqa: N802
+        """Thespian's entry. Nothing may escape: Thespian would call it a second time with the same message."""
+        try:
+            self._take(message, sender)
+        except BaseException:  # noqa: BLE001
+            self._fail(traceback.format_exc())
+        return ThespianWatch([self._line.fileno()]) if self._duty and self._line else None
+
+    def _take(self, message: Any, sender: Any) -> None:
+        if isinstance(message, Duty):
+            self._begin(message, sender)
+        elif isinstance(message, ActorExitRequest):
+            os._exit(EXIT_OK)
+        elif self._duty is None:
+            return
+        elif isinstance(message, ChildActorExited):
+            self._reap()
+        elif isinstance(message, WakeupMessage):
+            self._tick(message.payload)
+        elif isinstance(message, WatchMessage):
+            self._hear_guardian()
+        elif isinstance(message, dict):
+            if "do" in message:
+                self._obey(message)
+            else:
+                self._hear_child(message, sender)
+
+    # Beginning and ending
+
+    def _begin(self, duty: Duty, sender: Any) -> None:
+        self._duty = duty
+        self._parent = sender
+        self._home = Home(Path(duty.home))
+        self._log = Log(self._home.logs / "supervision.log")
+        self._epoch = duty.epoch
+        self._line: Control | None = None
+        line = duty.options.get("line")
+        if line is not None:
+            die_with_parent()  # the admin, which daemonised before we could ask
+            self._line = Control.from_descriptor(line)
+            self._epoch = self._home.raise_epoch()
+            self._line.say(say="hello", pid=os.getpid(), admin=os.getppid())
+        end_children_with_me()
+        setproctitle(f"ark: {duty.name} ({duty.home})")
+        self._box = BlackBox(self._home.box(duty.name), incarnation=duty.incarnation)
+        config = msgspec.convert(duty.config, Config)
+        self._beat_s = config.watchdog.interval_s / 4
+        limits = config.supervision
+        self._children: dict[str, dict[str, Any]] = {each["name"]: each for each in duty.options["children"]}
+        self._spec = policy.SupervisorSpec(
+            duty.name,
+            strategy=duty.options["strategy"],
+            children=tuple(
+                policy.ChildSpec(
+                    each["name"],
+                    kind=each["kind"],
+                    shutdown_s=limits.shutdown_s * (2 if each["kind"] == "supervisor" else 1),
+                    start_timeout_s=limits.start_timeout_s * (3 if each["kind"] == "supervisor" else 1),
+                )
+                for each in duty.options["children"]
+            ),
+            intensity=limits.intensity,
+            period_s=limits.period_s,
+            backoff=policy.Backoff(
+                base_s=limits.backoff_base_s, cap_s=limits.backoff_cap_s, stable_s=limits.stable_s
+            ),
+        )
+        self._processes: dict[str, Process] = {}
+        self._subtrees: dict[str, list[dict[str, Any]]] = {}
+        self._died: list[Obituary] = []
+        self._requests = Requests()
+        self._told: list[dict[str, Any]] = []
+        self._wake_at: float | None = None
+        self._state = policy.initial(self._spec, self._home.isolated())
+        self._decide(policy.Begin())
+        self._beat()
+
+    def _fail(self, reason: str) -> None:
+        if self._duty is not None:
+            self._box.last_words(reason)
+            self._log.write("supervisor_failed", name=self._duty.name, reason=reason)
+        os._exit(EXIT_FAILED)
+
+    def _hear_guardian(self) -> None:
+        assert self._line is not None
+        words = self._line.hear()
+        if any(each.get("do") == "stop" for each in words):
+            self._decide(policy.Stop())
+        elif self._line.is_closed:
+            # The guardian is gone. Every process may die at any moment, so the quick way is the right way:
+            # with the admin go we, and with us everything below.
+            admin = os.getppid()
+            for pid in children_of(admin):
+                if pid != os.getpid():
+                    end(pid)
+            end(admin)
+            os._exit(EXIT_FAILED)
+
+    # Deciding
+
+    def _decide(self, event: policy.Event) -> None:
+        self._state, actions = policy.decide(
+            self._spec, self._state, event, time.monotonic(), random.random()
+        )
+        for action in actions:
+            match action:
+                case policy.StartChild():
+                    self._start(action.name, action.incarnation)
+                case policy.StopChild():
+                    self._ask(action.name, {"do": "stop"})
+                case policy.KillChild():
+                    end(self._processes[action.name].pid)
+                case policy.RaiseEpoch():
+                    self._raise_epoch()
+                case policy.WakeAt():
+                    self._wake(action.time)
+                case policy.Started():
+                    self._say_up({"say": "ready"})
+                case policy.Stopped():
+                    self._leave(EXIT_OK, {"say": "stopped"})
+                case policy.GiveUp():
+                    self._box.last_words(action.reason)
+                    self._log.write("gave_up", name=self._spec.name, reason=action.reason)
+                    boot = action.reason.startswith(policy.BOOT_FAILURE)
+                    self._leave(
+                        EXIT_BOOT if boot else EXIT_FAILED, {"say": "gave_up", "reason": action.reason}
+                    )
+        self._home.keep_isolated(
+            self._spec.name,
+            {child.name: child.reason for child in self._state.children if child.desired == "isolated"},
+        )
+        self._tell_tree()
+        for number, agent, state in self._requests.settled(self._state, time.monotonic()):
+            self._say_up({"say": "reply", "number": number, "agent": agent, "state": _STATES.get(state, state)})
+
+    def _start(self, name: str, incarnation: int) -> None:
+        assert self._duty is not None
+        child = self._children[name]
+        supervisor = child["kind"] == "supervisor"
+        address = self.createActor(Supervisor if supervisor else Host)
+        handle = self._myRef._child_procs[-1].childProc  # the only way to its pid and exit status
+        self._processes[name] = Process(incarnation, address, handle, handle.pid, time.monotonic())
+        self._subtrees.pop(name, None)
+        secrets = {each: self._home.secret(f"{each}.key") for each in child.get("secrets", ())}
+        duty = Duty(
+            name=name,
+            parent=self._spec.name,
+            kind=child["kind"],
+            runner=child.get("runner", ""),
+            incarnation=incarnation,
+            epoch=self._epoch,
+            home=self._duty.home,
+            config=self._duty.config,
+            secrets=secrets,
+            options=child.get("options", {}),
+        )
+        self.send(address, duty)
+        self._log.write("started", name=name, pid=handle.pid, incarnation=incarnation, epoch=self._epoch)
+
+    def _reap(self) -> None:
+        """Find out who has exited. Thespian's own notice names nobody for sure and may come twice."""
+        for name, process in list(self._processes.items()):
+            code = process.handle.exitcode
+            if code is None:
+                continue
+            del self._processes[name]
+            self._subtrees.pop(name, None)
+            obituary = write(name, process.incarnation, process.pid, code, self._home)
+            if code != EXIT_OK:
+                self._died.append(obituary)
+                self._log.write(
+                    "exited", name=name, pid=process.pid, reason=obituary.reason, trace_id=obituary.trace_id
+                )
+                self._event("exited", name=name, pid=process.pid, reason=obituary.first_line)
+            self._decide(
+                policy.Exited(name, process.incarnation, obituary.first_line, normal=code == EXIT_OK)
+            )
+
+    def _raise_epoch(self) -> None:
+        self._epoch = self._home.raise_epoch()
+        died = [
+            {"agent": each.name, "trace_id": each.trace_id, "reason": each.reason}
+            for each in self._died
+            if each.trace_id
+        ]
+        self._died.clear()
+        self._say_up({"say": "epoch", "epoch": self._epoch, "died": died})
+
+    # Talking
+
+    def _hear_child(self, words: dict[str, Any], sender: Any) -> None:
+        name = next((name for name, each in self._processes.items() if each.address == sender), None)
+        if name is None:
+            return  # a process that is gone already
+        match words["say"]:
+            case "ready":
+                self._decide(policy.Ready(name, self._processes[name].incarnation))
+            case "tree":
+                self._subtrees[name] = words["children"]
+                self._tell_tree()
+            case "request":
+                self._request(words)
+            case "hung":
+                self._hung(words)
+            case "raise_epoch":
+                self._raise_epoch()
+            case _:
+                self._say_up(words)
+
+    def _obey(self, words: dict[str, Any]) -> None:
+        match words["do"]:
+            case "stop":
+                self._decide(policy.Stop())
+            case "request":
+                self._request(words)
+            case "hung":
+                self._hung(words)
+
+    def _request(self, words: dict[str, Any]) -> None:
+        """Do what an operator asks, or hand it down to the supervisor below that can."""
+        name, reason = words["agent"], words["reason"]
+        if name not in self._children:
+            self._hand_down(name, {**words, "do": "request"})
+            return
+        event: policy.Event
+        match words["op"]:
+            case "isolate":
+                event = policy.Isolate(name, reason)
+            case "release":
+                event = policy.Release(name, reason)
+            case _:
+                event = policy.Restart(name, reason)
+        child = self._state.child(name)
+        assert child is not None
+        self._requests.open(words["number"], words["op"], child, time.monotonic())
+        self._log.write(words["op"], name=name, reason=reason)
+        self._event(words["op"], name=name, reason=reason)
+        self._decide(event)
+
+    def _hung(self, words: dict[str, Any]) -> None:
+        name = words["name"]
+        if name not in self._children:
+            self._hand_down(name, {**words, "do": "hung"})
+            return
+        self._log.write("hung", name=name, reason=words["reason"])
+        self._event("hung", name=name, reason=words["reason"])
+        self._decide(
+            policy.Restart(name, words["reason"], kill=True, incarnation=words["incarnation"])
+        )
+
+    def _hand_down(self, name: str, words: dict[str, Any]) -> None:
+        for supervisor, children in self._subtrees.items():
+            if any(child["name"] == name for child in children):
+                self._ask(supervisor, {key: value for key, value in words.items() if key != "say"})
+
+    def _ask(self, name: str, words: dict[str, Any]) -> None:
+        process = self._processes.get(name)
+        if process is not None:
+            self.send(process.address, words)
+
+    def _say_up(self, words: dict[str, Any]) -> None:
+        """To the parent; the root hands the gateway what is the gateway's, and the guardian the rest."""
+        if self._line is None:
+            self.send(self._parent, words)
+        elif words["say"] in ("epoch", "reply", "event"):
+            self._epoch = max(self._epoch, words.get("epoch", 0))
+            self._ask("gateway", {**{k: v for k, v in words.items() if k != "say"}, "do": words["say"]})
+        elif words["say"] in ("ready", "stopped", "gave_up"):
+            self._line.say(**words)
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        self._say_up({"say": "event", "kind": kind, "fields": fields})
+
+    def _tell_tree(self) -> None:
+        assert self._duty is not None
+        tree = []
+        for child in self._state.children:
+            process = self._processes.get(child.name)
+            tree.append(
+                {
+                    "name": child.name,
+                    "parent": self._spec.name,
+                    "kind": self._children[child.name]["kind"],
+                    "state": _STATES.get(child.state, child.state),
+                    "pid": process.pid if process else None,
+                    "incarnation": child.incarnation,
+                    "version": self._children[child.name].get("version", ""),
+                    "restarts": child.restarts,
+                    "since": process.since if process else None,
+                    "reason": child.reason or None,
+                }
+            )
+            tree.extend(self._subtrees.get(child.name, ()))
+        if tree == self._told:
+            return
+        self._told = tree
+        if self._line is None:
+            self.send(self._parent, {"say": "tree", "children": tree})
+            return
+        root = {
+            "name": self._spec.name,
+            "parent": None,
+            "kind": "supervisor",
+            "state": "running",
+            "pid": os.getpid(),
+            "incarnation": self._duty.incarnation,
+            "version": self._duty.options["version"],
+            "restarts": self._duty.incarnation - 1,
+            "since": self._duty.options["since"],
+            "reason": None,
+        }
+        for name in ("gateway", "watchdog"):
+            self._ask(name, {"do": "tree", "children": [root, *tree]})
+
+    # Time
+
+    def _wake(self, at: float) -> None:
+        if self._wake_at is not None and time.monotonic() < self._wake_at <= at:
+            return
+        self._wake_at = at
+        self.wakeupAfter(timedelta(seconds=max(0.0, at - time.monotonic())), payload="decide")
+
+    def _tick(self, payload: str) -> None:
+        if payload == "beat":
+            self._beat()
+            self._reap()
+            return
+        self._wake_at = None
+        self._decide(policy.Tick())
+
+    def _beat(self) -> None:
+        self._box.beat(epoch=self._epoch, handled=0, received=0, sent=0)
+        self.wakeupAfter(timedelta(seconds=self._beat_s), payload="beat")
+        if self._requests:
+            self._decide(policy.Tick())
+
+    def _leave(self, code: int, words: dict[str, Any]) -> None:
+        if self._line is not None:
+            self._line.say(**words)
+        os._exit(code)

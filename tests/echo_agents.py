@@ -1,0 +1,76 @@
+"""Small agents for tests of the runtime: one without a journal, one with, one that ends a pipeline."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from ark import Agent, Context, Durability, Signal
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """A signal, and the names of those it has passed."""
+
+    signal: Signal
+    names: tuple[str, ...]
+
+
+class First(Agent[Signal]):
+    """No journal; dies of what its settings name as poison."""
+
+    takes = Signal
+
+    def handle(self, message: Signal, context: Context) -> Passed:
+        if message.metadata.get("poison") == context.agent:
+            os._exit(9)
+        return Passed(message, (context.agent,))
+
+
+class Middle(Agent[Passed]):
+    """With a journal, and a table of its own that counts every signal it ever handled."""
+
+    takes = Passed
+    durability = Durability.POWER
+
+    def setup(self, context: Context) -> None:
+        context.database.execute("CREATE TABLE IF NOT EXISTS seen (trace_id TEXT, symbol TEXT, number REAL)")
+
+    def handle(self, message: Passed, context: Context) -> Passed:
+        if message.signal.metadata.get("poison") == context.agent:
+            raise ValueError("poison")
+        context.database.execute(
+            "INSERT INTO seen VALUES (?, ?, ?)",
+            (context.trace_id, message.signal.symbol, message.signal.price),
+        )
+        return Passed(message.signal, (*message.names, context.agent))
+
+
+class Last(Agent[Passed]):
+    """Gives outcomes, and keeps them in order."""
+
+    takes = Passed
+    durability = Durability.POWER
+
+    def setup(self, context: Context) -> None:
+        context.database.execute(
+            "CREATE TABLE IF NOT EXISTS ended (number INTEGER PRIMARY KEY, trace_id TEXT UNIQUE, status TEXT)"
+        )
+
+    def handle(self, message: Passed, context: Context) -> dict[str, Any]:
+        return self._end(context, message.signal.symbol, "executed", [*message.names])
+
+    def bury(self, letter: Any, context: Context) -> dict[str, Any]:
+        return self._end(context, letter.symbol, "failed", [letter.reason])
+
+    @staticmethod
+    def _end(context: Context, symbol: str, status: str, names: list[str]) -> dict[str, Any]:
+        known = context.database.execute(
+            "SELECT 1 FROM ended WHERE trace_id = ?", (context.trace_id,)
+        ).fetchone()
+        if known is None:
+            context.database.execute(
+                "INSERT INTO ended (trace_id, status) VALUES (?, ?)", (context.trace_id, status)
+            )
+        return {"trace_id": context.trace_id, "symbol": symbol, "status": status, "names": names}
