@@ -1,0 +1,129 @@
+"""Joey, the Scholar: finds the pattern in what Kyle saw, says how sure he is, and makes a plan of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from actors.messages import Case, Setup
+from actors.page import Direction
+from actors.patterns import Match, gather, match
+from actors.planning import build
+from actors.scoring import score
+from actors.settings import read
+from ark.agent import Agent, Context
+from ark.signal import Signal
+
+__all__ = ["Joey", "JoeySettings"]
+
+
+class JoeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Joey's settings, with their defaults.
+
+    Attributes:
+        min_confidence: A pattern that is less sure makes no plan (the original's gate, PAT-001).
+    """
+
+    min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.65
+
+
+class Joey(Agent[Case]):
+    """Takes a case, gives it on with a setup; without one there is nothing to do.
+
+    - A trade with its own plan (a stop and a size) stands as it is. A pattern that fits it is named with it.
+    - A trade without one needs a pattern of its side that is sure enough; the plan is the pattern's. A stop
+      or a target that the sender named stands in it, on its right side of the entry, and so does a size: it
+      may be too large, which is for HRM to say.
+    - A bar that was only shown (`observe`) is searched on both sides. With a pattern it becomes a trade.
+    """
+
+    takes = Case
+
+    def __init__(self) -> None:
+        self._settings = JoeySettings()
+
+    def setup(self, context: Context) -> None:
+        self._settings = read(JoeySettings, context.settings, context.agent)
+
+    def handle(self, message: Case, context: Context) -> Case:
+        if message.refusal is not None:
+            return message
+        signal = message.signal
+        facts = gather(signal, message.market)
+        if signal.action == "trade" and _has_plan(signal):
+            matches = match(facts, signal.direction)
+            best = matches[0] if matches else None
+            return msgspec.structs.replace(message, setup=_as_it_stands(signal, facts, best))
+        sides: tuple[Direction, ...] = (
+            ("long", "short") if signal.action == "observe" else (signal.direction,)
+        )
+        found = [
+            (one, side)
+            for side in sides
+            for one in match(facts, side)
+            if one.confidence >= self._settings.min_confidence
+        ]
+        found.sort(key=lambda pair: -pair[0].confidence)
+        for one, direction in found:
+            setup = _planned(signal, facts, one, direction)
+            if setup is not None:
+                if signal.action == "observe":
+                    signal = msgspec.structs.replace(signal, action="trade", direction=direction)
+                return msgspec.structs.replace(message, signal=signal, setup=setup)
+        return message
+
+
+def _has_plan(signal: Signal) -> bool:
+    return signal.stop_loss is not None and (
+        signal.quantity is not None or signal.position_size_pct is not None
+    )
+
+
+def _as_it_stands(signal: Signal, facts: dict[str, Any], best: Match | None) -> Setup:
+    return Setup(
+        direction=signal.direction,
+        pattern=None if best is None else best.pattern.name,
+        confidence=0.0 if best is None else best.confidence,
+        scores=score(facts, signal.direction, None if best is None else best.pattern.weights),
+        entry="market",
+        entry_price=signal.price,
+        stop_loss=signal.stop_loss,
+        target=signal.target,
+        quantity=signal.quantity,
+        position_size_pct=signal.position_size_pct,
+        leverage=signal.leverage,
+    )
+
+
+def _planned(signal: Signal, facts: dict[str, Any], one: Match, direction: Direction) -> Setup | None:
+    """The setup of a pattern, with what a trade's sender decided himself left in it."""
+    own = signal.action == "trade"
+    plan = build(
+        one.pattern,
+        direction,
+        facts["price"],
+        facts,
+        confidence=one.confidence,
+        stop_loss=signal.stop_loss if own else None,
+        target=signal.target if own else None,
+    )
+    if plan is None:
+        return None
+    quantity = signal.quantity if own else None
+    size = signal.position_size_pct if own else None
+    return Setup(
+        direction=direction,
+        pattern=one.pattern.name,
+        confidence=one.confidence,
+        scores=score(facts, direction, one.pattern.weights),
+        entry=plan.entry,
+        entry_price=plan.entry_price,
+        stop_loss=plan.stop_loss,
+        target=plan.target,
+        quantity=quantity,
+        position_size_pct=plan.position_size_pct if quantity is None and size is None else size,
+        leverage=signal.leverage,
+        notes=plan.notes,
+    )
