@@ -1,0 +1,384 @@
+"""HRM's own view of the account: what is held, what is promised, and what it is worth.
+
+A deterministic state with transitions and no I/O: it reads no clock and no file. Everything that counts money
+is `Decimal`, in the quote currency.
+
+How it counts:
+
+- A *reservation* stands for an approved plan that is not filled yet. A fill of the entry turns as much of it
+  into a lot; `cancel` or `release` ends the rest. Time does not: an order may be working long after its
+  approval expired, so only Kenny, who knows the broker, can say that nothing will come of it.
+- A *lot* is what came of one signal: a signed quantity, negative for a short. Fills add to it with their
+  sign, so the sum over lots is the broker's position, in whatever order the fills of different signals come.
+- Lots of one symbol are added, not netted, where exposure counts: each has its own stop and target.
+- A *mark* is the newest price that a bar or a fill showed. A price that only a signal names is a claim of the
+  proposer, and moves no equity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from actors.messages import Fill
+from graveyard import Account
+
+__all__ = ["Lot", "Mark", "Portfolio", "Reservation", "Totals", "day_of"]
+
+ZERO = Decimal(0)
+Side = Literal["buy", "sell"]
+
+
+def day_of(now: float) -> int:
+    """The number of the UTC day, counted from 1970-01-01."""
+    return int(now // 86400)
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """What is still promised to an approved plan.
+
+    Attributes:
+        trace_id: The plan's signal.
+        symbol: What it trades.
+        side: `buy` or `sell` (short).
+        quantity: Units not filled yet.
+        price: What a unit counts as exposure.
+        stop: The plan's stop.
+        unit_risk: What a unit loses if the plan ends at its stop.
+    """
+
+    trace_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    stop: Decimal
+    unit_risk: Decimal
+
+    @property
+    def value(self) -> Decimal:
+        """Exposure that is promised."""
+        return self.quantity * self.price
+
+    @property
+    def risk(self) -> Decimal:
+        """What is lost if all of it is filled and ends at the stop."""
+        return self.quantity * self.unit_risk
+
+
+class Lot(msgspec.Struct, frozen=True):
+    """What is held because of one signal.
+
+    Attributes:
+        trace_id: The signal.
+        symbol: What is held.
+        quantity: Units, negative for a short.
+        cost: Quantity times the mean price of the entry, with the quantity's sign.
+        stop: Where its stop lies; 0 for a long and twice the price for a short that has none, so that all of
+            it counts as at risk.
+    """
+
+    trace_id: str
+    symbol: str
+    quantity: Decimal
+    cost: Decimal
+    stop: Decimal
+
+    def risk(self, mark: Decimal) -> Decimal:
+        """What is lost from the mark to the stop; nothing more once the mark is through it."""
+        return max(self.quantity * (mark - self.stop), ZERO)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """The newest known price of a symbol that is in the books, and when it was seen."""
+
+    price: Decimal
+    at: float
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """The account without its parts, as it is kept.
+
+    Attributes:
+        cash: Money, after everything that was bought, sold and paid in fees.
+        day: The UTC day, counted from 1970-01-01.
+        day_start_equity: Equity when that day began for this account.
+        realised_today: Gains and losses of trades closed that day, and fees.
+    """
+
+    cash: Decimal
+    day: int
+    day_start_equity: Decimal
+    realised_today: Decimal = ZERO
+
+
+class _Book:
+    """One symbol's lots and reservations, with running sums."""
+
+    # fmt: off
+    __slots__ = ("ceiling", "floor", "gross", "lots", "mark", "net",
+                 "reservations", "reserved", "reserved_risk", "stops")
+    # fmt: on
+
+    def __init__(self) -> None:
+        self.lots: dict[str, Lot] = {}
+        self.reservations: dict[str, Reservation] = {}
+        self.mark: Mark | None = None
+        self.net = ZERO
+        self.gross = ZERO
+        self.stops = ZERO
+        """Sum of quantity times stop, signed: net times mark minus it is the risk while no stop is passed."""
+        self.floor: Decimal | None = None
+        """The highest stop of a long."""
+        self.ceiling: Decimal | None = None
+        """The lowest stop of a short."""
+        self.reserved = ZERO
+        self.reserved_risk = ZERO
+
+    def put_lot(self, trace_id: str, lot: Lot | None) -> None:
+        old = self.lots.pop(trace_id, None)
+        if old is not None:
+            self.net -= old.quantity
+            self.gross -= abs(old.quantity)
+            self.stops -= old.quantity * old.stop
+        if lot is not None:
+            self.lots[trace_id] = lot
+            self.net += lot.quantity
+            self.gross += abs(lot.quantity)
+            self.stops += lot.quantity * lot.stop
+        if old is not None and old.stop in (self.floor, self.ceiling):
+            self.floor = max((each.stop for each in self.lots.values() if each.quantity > 0), default=None)
+            self.ceiling = min((each.stop for each in self.lots.values() if each.quantity < 0), default=None)
+        elif lot is not None and lot.quantity > 0:
+            self.floor = lot.stop if self.floor is None else max(self.floor, lot.stop)
+        elif lot is not None:
+            self.ceiling = lot.stop if self.ceiling is None else min(self.ceiling, lot.stop)
+
+    def put_reservation(self, trace_id: str, reservation: Reservation | None) -> None:
+        old = self.reservations.pop(trace_id, None)
+        if old is not None:
+            self.reserved -= old.value
+            self.reserved_risk -= old.risk
+        if reservation is not None:
+            self.reservations[trace_id] = reservation
+            self.reserved += reservation.value
+            self.reserved_risk += reservation.risk
+
+    def open_risk(self) -> Decimal:
+        if self.mark is None:
+            return self.reserved_risk
+        price = self.mark.price
+        if (self.floor is None or price >= self.floor) and (self.ceiling is None or price <= self.ceiling):
+            return self.net * price - self.stops + self.reserved_risk
+        return sum((lot.risk(price) for lot in self.lots.values()), self.reserved_risk)
+
+
+class Portfolio:
+    """The account's books.
+
+    Args:
+        totals: Where the account stands.
+        lots, reservations, marks: Its parts; marks by symbol.
+    """
+
+    def __init__(
+        self,
+        totals: Totals,
+        lots: Iterable[Lot] = (),
+        reservations: Iterable[Reservation] = (),
+        marks: Iterable[tuple[str, Mark]] = (),
+    ) -> None:
+        self.totals = totals
+        self._books: dict[str, _Book] = {}
+        self._symbols: dict[str, str] = {}
+        for lot in lots:
+            self._book(lot.symbol).put_lot(lot.trace_id, lot)
+        for reservation in reservations:
+            self._book(reservation.symbol).put_reservation(reservation.trace_id, reservation)
+            self._symbols[reservation.trace_id] = reservation.symbol
+        for symbol, mark in marks:
+            if symbol in self._books:
+                self._books[symbol].mark = mark
+        for book in self._books.values():
+            if book.lots and book.mark is None:
+                lot = next(iter(book.lots.values()))
+                book.mark = Mark(lot.cost / lot.quantity, 0.0)
+
+    @classmethod
+    def opened(cls, equity: Decimal, now: float) -> Portfolio:
+        """A new account with nothing but cash."""
+        return cls(Totals(equity, day_of(now), equity))
+
+    def _book(self, symbol: str) -> _Book:
+        book = self._books.get(symbol)
+        if book is None:
+            book = self._books[symbol] = _Book()
+        return book
+
+    def _drop_if_empty(self, symbol: str, book: _Book) -> None:
+        if not book.lots and not book.reservations:
+            self._books.pop(symbol, None)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols with a lot or a reservation."""
+        return tuple(self._books)
+
+    @property
+    def lots(self) -> dict[str, Lot]:
+        """All lots by trace id."""
+        return {trace_id: lot for book in self._books.values() for trace_id, lot in book.lots.items()}
+
+    @property
+    def reservations(self) -> dict[str, Reservation]:
+        """All reservations by trace id."""
+        return {trace: promise for book in self._books.values() for trace, promise in book.reservations.items()}
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash, and every lot at its mark."""
+        return sum(
+            (book.net * book.mark.price for book in self._books.values() if book.mark is not None),
+            self.totals.cash,
+        )
+
+    @property
+    def unrealised_today(self) -> Decimal:
+        """What the day's gain or loss has beyond the realised one."""
+        return self.equity - self.totals.day_start_equity - self.totals.realised_today
+
+    def lot(self, symbol: str, trace_id: str) -> Lot | None:
+        """The lot of a signal, if it has one."""
+        book = self._books.get(symbol)
+        return book.lots.get(trace_id) if book is not None else None
+
+    def reservation(self, trace_id: str) -> Reservation | None:
+        """The reservation of a signal, if it has one."""
+        symbol = self._symbols.get(trace_id)
+        return self._books[symbol].reservations[trace_id] if symbol is not None else None
+
+    def mark_of(self, symbol: str) -> Mark | None:
+        """The mark of a symbol that is in the books."""
+        book = self._books.get(symbol)
+        return book.mark if book is not None else None
+
+    def account(self) -> Account:
+        """The account as the Graveyard judges it."""
+        equity = self.totals.cash
+        risk = ZERO
+        exposures: dict[str, Decimal] = {}
+        for symbol, book in self._books.items():
+            mark = book.mark
+            if mark is None:
+                exposures[symbol] = book.reserved
+                risk += book.reserved_risk
+            else:
+                equity += book.net * mark.price
+                exposures[symbol] = book.gross * mark.price + book.reserved
+                risk += book.open_risk()
+        return Account(equity, self.totals.day_start_equity, exposures, risk)
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Promise exposure to a plan.
+
+        Raises:
+            ValueError: The signal has a reservation already, or the quantity is not above 0.
+        """
+        if reservation.trace_id in self._symbols or not reservation.quantity > 0:
+            raise ValueError(f"cannot reserve {reservation.quantity} for {reservation.trace_id}, or not twice")
+        self._symbols[reservation.trace_id] = reservation.symbol
+        self._book(reservation.symbol).put_reservation(reservation.trace_id, reservation)
+
+    def release(self, trace_id: str) -> Reservation | None:
+        """Take back what is still promised to a signal; give what that was."""
+        symbol = self._symbols.pop(trace_id, None)
+        if symbol is None:
+            return None
+        book = self._books[symbol]
+        promised = book.reservations[trace_id]
+        book.put_reservation(trace_id, None)
+        self._drop_if_empty(symbol, book)
+        return promised
+
+    def apply_fill(self, fill: Fill) -> None:
+        """Take account of what was executed, or of the end of an entry (`cancel`).
+
+        Raises:
+            ValueError: The fill's figures make no sense; nothing has changed then.
+        """
+        if not (fill.quantity.is_finite() and fill.price.is_finite() and fill.fee.is_finite()):
+            raise ValueError(f"fill {fill.number} has figures that are no finite numbers")
+        if fill.quantity < 0 or fill.price < 0 or (fill.leg != "cancel" and not fill.quantity * fill.price > 0):
+            raise ValueError(f"fill {fill.number} has {fill.quantity} units at {fill.price}")
+        if fill.leg == "cancel":
+            self.release(fill.trace_id)
+            self._pay(-fill.fee, -fill.fee)
+            return
+        signed = fill.quantity if fill.side == "buy" else -fill.quantity
+        book = self._book(fill.symbol)
+        stop = self._use_reservation(fill) if fill.leg == "entry" else None
+        lot, gain = _merge(book.lots.get(fill.trace_id), fill, signed, stop)
+        book.put_lot(fill.trace_id, lot)
+        if book.mark is None or fill.at >= book.mark.at:
+            book.mark = Mark(fill.price, fill.at)
+        self._pay(-signed * fill.price - fill.fee, gain - fill.fee)
+        self._drop_if_empty(fill.symbol, book)
+
+    def _use_reservation(self, fill: Fill) -> Decimal | None:
+        """Take a filled entry out of its reservation; give the plan's stop."""
+        promised = self.reservation(fill.trace_id)
+        if promised is None or promised.symbol != fill.symbol:
+            return None
+        rest = promised.quantity - fill.quantity
+        book = self._books[fill.symbol]
+        if rest > 0:
+            book.put_reservation(fill.trace_id, msgspec.structs.replace(promised, quantity=rest))
+        else:
+            book.put_reservation(fill.trace_id, None)
+            del self._symbols[fill.trace_id]
+        return promised.stop
+
+    def _pay(self, cash: Decimal, gain: Decimal) -> None:
+        totals = self.totals
+        self.totals = Totals(totals.cash + cash, totals.day, totals.day_start_equity, totals.realised_today + gain)
+
+    def mark(self, symbol: str, price: Decimal, at: float) -> bool:
+        """Note the newest price of a symbol; say whether that changed anything."""
+        book = self._books.get(symbol)
+        if book is None or not (price.is_finite() and price > 0):
+            return False
+        if book.mark is not None and (book.mark.price == price or at < book.mark.at):
+            return False
+        book.mark = Mark(price, at)
+        return True
+
+    def roll_day(self, now: float) -> bool:
+        """Begin a new day if one has begun in UTC; say whether it has. The clock going back begins none."""
+        day = int(now // 86400)
+        if day <= self.totals.day:
+            return False
+        self.totals = Totals(self.totals.cash, day, self.equity)
+        return True
+
+
+def _merge(lot: Lot | None, fill: Fill, signed: Decimal, stop: Decimal | None) -> tuple[Lot | None, Decimal]:
+    """Add a fill to a lot: the lot after it (None when nothing is left), and what was gained."""
+    none = ZERO if signed > 0 else 2 * fill.price
+    if lot is None:
+        bare = none if stop is None else stop
+        return Lot(fill.trace_id, fill.symbol, signed, signed * fill.price, bare), ZERO
+    quantity = lot.quantity + signed
+    if (lot.quantity > 0) == (signed > 0):
+        kept = lot.stop if stop is None else stop
+        return Lot(lot.trace_id, lot.symbol, quantity, lot.cost + signed * fill.price, kept), ZERO
+    if quantity == 0:
+        return None, -signed * fill.price - lot.cost
+    if (quantity > 0) == (lot.quantity > 0):
+        part = lot.cost * -signed / lot.quantity
+        return Lot(lot.trace_id, lot.symbol, quantity, lot.cost - part, lot.stop), -signed * fill.price - part
+    # More was closed than was held: the rest stands the other way, and its stop is on the wrong side.
+    gain = lot.quantity * fill.price - lot.cost
+    return Lot(lot.trace_id, lot.symbol, quantity, quantity * fill.price, none), gain
