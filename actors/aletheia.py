@@ -1,0 +1,136 @@
+"""Aletheia: writes down how every signal ended, once, and says where the agents disagree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from actors.auditing import audit, conclude
+from actors.ledger import Entry, Ledger, outcome
+from actors.messages import Case, Outcome
+from actors.truth import TruthMap, truths
+from ark.agent import Agent, Context, Durability
+from ark.errors import JournalError
+from ark.message import Letter, Span
+
+__all__ = ["Aletheia"]
+
+EXECUTOR = "kenny"
+"""The agent whose record of a dead letter tells of an order."""
+
+_cases = msgspec.msgpack.Decoder(Case)
+
+
+class Aletheia(Agent[Case]):
+    """The last agent: gives the outcome that the front door answers.
+
+    The ledger's row and the truths are committed together with the answer. A signal that has its row already
+    gets the outcome that the row holds.
+    """
+
+    takes = Case
+    durability = Durability.POWER
+
+    def setup(self, context: Context) -> None:
+        """Open the ledger and the truth map."""
+        self._ledger = Ledger(context.database)
+        self._truths = TruthMap(context.database, context.agent)
+
+    def handle(self, message: Case, context: Context) -> Outcome:
+        """Audit, conclude, write down."""
+        complete, disagreements = audit(message, context.spans, context.pipeline, context.agent)
+        if message.signal.trace_id != context.trace_id:
+            disagreements.append(f"the signal is {message.signal.trace_id}, its envelope {context.trace_id}")
+        status, reason = conclude(message)
+        at = context.now()
+        for truth in truths(message):
+            self._truths.put(truth, at)
+        execution = message.execution
+        return self._append(
+            Entry(
+                context.trace_id,
+                message.signal.symbol,
+                status,
+                message.decision,
+                None if execution is None else execution.order,
+                execution,
+                _maps(context, at),
+                context.attempt,
+                {"complete": complete, "disagreements": disagreements},
+                reason,
+                at,
+            ),
+            context,
+        )
+
+    def bury(self, letter: Letter, context: Context) -> Outcome:
+        """Write down a signal that the pipeline gave up on, with the order if there is one."""
+        known = self._ledger.find(letter.trace_id)
+        if known is not None:
+            return known
+        case = _record(letter)
+        execution = None if case is None else case.execution
+        reason = f"{letter.agent} ended {letter.attempts} times: {letter.reason}"
+        order = None if execution is None else execution.order
+        disagreements = []
+        if order is not None:
+            disagreements.append(f"the signal was given up, but its order is {order.get('status')}")
+        return self._append(
+            Entry(
+                letter.trace_id,
+                letter.symbol,
+                "failed",
+                None if case is None else case.decision,
+                order,
+                execution,
+                _maps(context, context.now()),
+                letter.attempts,
+                {"complete": False, "disagreements": disagreements},
+                reason,
+                context.now(),
+            ),
+            context,
+        )
+
+    def _append(self, entry: Entry, context: Context) -> Outcome:
+        try:
+            written = self._ledger.append(entry)
+        except JournalError:
+            known = self._ledger.find(entry.trace_id)
+            if known is None:
+                raise
+            return known
+        if entry.audit["disagreements"]:
+            context.event(
+                "disagreement",
+                trace_id=entry.trace_id,
+                symbol=entry.symbol,
+                status=entry.status,
+                disagreements=entry.audit["disagreements"],
+            )
+        return outcome(entry, *written)
+
+
+def _maps(context: Context, at: float) -> tuple[dict[str, Any], ...]:
+    """The spans of all agents and of this one, as the front door gives them."""
+    own = Span(context.agent, context.version, context.received_ns, max(int(at * 1e9), context.received_ns))
+    return tuple(
+        [
+            {"agent": each.agent, "version": each.version, "in_ns": each.in_ns, "out_ns": each.out_ns}
+            for each in (*context.spans, own)
+        ]
+    )
+
+
+def _record(letter: Letter) -> Case | None:
+    """What Kenny, or else HRM, had answered."""
+    for name in (EXECUTOR, "hrm"):
+        record = letter.records.get(name)
+        if record is None:
+            continue
+        try:
+            return _cases.decode(record)
+        except msgspec.DecodeError:
+            continue
+    return None

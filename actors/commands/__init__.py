@@ -1,0 +1,1 @@
+"""What the trading agents add to `ark-run`."""

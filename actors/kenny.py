@@ -1,0 +1,321 @@
+"""Kenny: sends what HRM approved to a broker, once, and says what became of it.
+
+What he guarantees, and how:
+
+- Nothing without HRM's word: the approval's tag, expiry and trace are checked before anything else, and the
+  plan is read from the tagged bytes alone.
+- One order for a trace: its `client_order_id` is derived from the trace id, the intent is committed before
+  the broker is called, and after a crash the broker is asked before anything is sent.
+- A halt and an expired approval stop an order up to the moment of sending, also one intended before a crash.
+- Every reservation ends: whatever way an approved plan ends, a numbered fill tells HRM.
+
+What he does not do: cancel working entries at a halt, or protect a position whose legs someone cancelled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from actors.approval import verify
+from actors.brokers import Broker, Order, OrderRejected, OrderState, describe
+from actors.brokers.matching import Costs
+from actors.brokers.paper import CASH, MARGIN, PaperBroker
+from actors.desk import Desk
+from actors.fills import FillLog
+from actors.messages import Case, Execution, FillsHead, FillsWanted, Plan
+from actors.ratelimit import Limit
+from actors.settings import read
+from ark.agent import Agent, Context, Durability, Effect
+from ark.errors import AgentError, AuthenticationError, ConfigError
+from ark.message import Letter
+
+__all__ = ["Intent", "Kenny", "Settings", "client_order_id"]
+
+RISK = "hrm"
+"""The agent that keeps the reservations and hears of every fill."""
+CHUNK = 500
+"""So many fills are sent again at once; whoever is further behind asks again."""
+
+_plans = msgspec.msgpack.Decoder(Plan)
+_cases = msgspec.msgpack.Decoder(Case)
+_replace = msgspec.structs.replace
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Kenny's settings.
+
+    Attributes:
+        max_actions_per_minute: Orders a minute; `KENNY_MAX_ACTIONS_PER_MINUTE` of the original.
+        burst_limit: Orders that can go at once; `KENNY_BURST_LIMIT`.
+        broker: Who takes the orders; only `paper` so far.
+        cash: What a new paper account starts with, quote currency.
+        margin: Times equity that the paper account carries.
+        fee_per_share, fee_minimum, fee_maximum_pct, slippage_bps: See `actors.brokers.matching.Costs`.
+    """
+
+    max_actions_per_minute: float = 60.0
+    burst_limit: int = 10
+    broker: str = "paper"
+    cash: Decimal = CASH
+    margin: Decimal = MARGIN
+    fee_per_share: Decimal = Costs().fee_per_share
+    fee_minimum: Decimal = Costs().fee_minimum
+    fee_maximum_pct: Decimal = Costs().fee_maximum_pct
+    slippage_bps: Decimal = Costs().slippage_bps
+
+    def __post_init__(self) -> None:
+        if self.broker != "paper":
+            raise ValueError(f"there is no broker {self.broker!r}; known here: paper")
+        for name in ("cash", "margin", "fee_per_share", "fee_minimum", "fee_maximum_pct", "slippage_bps"):
+            value = getattr(self, name)
+            if not (value.is_finite() and value >= 0):
+                raise ValueError(f"`{name}` must be 0 or more, is {value}")
+        if self.slippage_bps >= 10_000:
+            raise ValueError("`slippage_bps` must be below 10000")
+
+
+class Intent(msgspec.Struct, frozen=True, array_like=True):
+    """What Kenny is about to do.
+
+    Attributes:
+        case: The case to answer with; its approved plan is the order, its market is what the broker is shown.
+        moment: Rises with every intent; see `actors.brokers.Broker`.
+        client_order_id: The order to send; empty: only show the market.
+    """
+
+    case: Case
+    moment: int
+    client_order_id: str = ""
+
+
+def client_order_id(trace_id: str) -> str:
+    """The one order id of a signal: 44 characters, since brokers allow 48."""
+    return "ark-" + hashlib.sha256(trace_id.encode()).hexdigest()[:40]
+
+
+class Kenny(Agent[Case]):
+    """See the module."""
+
+    takes = Case
+    intends = Intent
+    notices = FillsWanted
+    durability = Durability.POWER
+    secrets = ("approval",)
+
+    def setup(self, context: Context) -> None:
+        """Load the bucket and the orders at hand; take over what the broker did while Kenny was away."""
+        settings = read(Settings, context.settings, context.agent)
+        try:
+            self._limit = Limit(settings.max_actions_per_minute, settings.burst_limit)
+        except ConfigError as error:
+            raise ConfigError(
+                f"agents.{context.agent}.settings: {error.message}", field=error.field
+            ) from error
+        self.broker = self.connect(settings, context)
+        self._desk = Desk(context.database, self._limit, context.now())
+        self._fills = FillLog(context.database)
+        self._take_over(context, announce=False)
+        context.send(RISK, FillsHead(self._fills.head))
+
+    def connect(self, settings: Settings, context: Context) -> Broker:
+        """Reach the broker. Override it to bring one of your own."""
+        return PaperBroker(
+            context.open("broker"),
+            cash=settings.cash,
+            margin=settings.margin,
+            costs=Costs(
+                settings.fee_per_share, settings.fee_minimum, settings.fee_maximum_pct, settings.slippage_bps
+            ),
+        )
+
+    def handle(self, message: Case, context: Context) -> Case | Effect:
+        """Refuse, or intend the order; or intend to show the market, where the broker waits for it."""
+        case, order_id = message, ""
+        if case.execution is not None:
+            case = _replace(case, execution=None)
+        if case.refusal is None and case.decision is not None and case.decision.approved:
+            execution = self._refuse(case, context)
+            if execution is None:
+                order_id = client_order_id(context.trace_id)
+                if not self._desk.intend(order_id, context.trace_id, case.signal.symbol):
+                    execution, order_id = Execution("failed", "ALREADY_ENDED", "the signal was given up"), ""
+            if execution is not None:
+                case = _replace(case, execution=execution)
+        if not order_id and not self._is_worth_showing(case):
+            return case
+        return Effect(Intent(case, self._desk.next_moment(), order_id))
+
+    def perform(self, intent: Intent, context: Context, *, again: bool) -> Case:
+        """Show the market, then send the order; one commit at the broker for both."""
+        case = intent.case
+        execution = case.execution
+        with self.broker.batch():
+            self._show(intent, context)
+            if intent.client_order_id:
+                execution = self._send(intent, context, again=again)
+        self._take_over(context)
+        if not intent.client_order_id:
+            return case
+        self._desk.settle(intent.client_order_id, context.trace_id, case.signal.symbol, "answered")
+        return _replace(case, execution=execution)
+
+    def notice(self, notice: FillsWanted, context: Context) -> None:
+        """Send the fills that HRM lacks; after a full chunk the head tells it to ask for the rest."""
+        last = notice.after
+        for fill in self._fills.after(notice.after, CHUNK):
+            context.send(RISK, fill)
+            last = fill.number
+        if last != self._fills.head:
+            context.send(RISK, FillsHead(self._fills.head))
+
+    def bury(self, letter: Letter, context: Context) -> Case | None:
+        """Say what the broker has of a signal that was given up; an entry that still works is cancelled."""
+        if context.agent in letter.records:
+            return None
+        order_id = client_order_id(letter.trace_id)
+        stage = self._desk.stage(order_id)
+        record = letter.records.get(RISK)
+        case = None if record is None else _cases.decode(record)
+        if stage is None and (case is None or case.approval is None):
+            return None
+        state = self.broker.find(order_id)
+        if state is not None and state.status == "working":
+            state = self.broker.cancel(order_id, at=context.now(), moment=self._desk.moment)
+        self._take_over(context)
+        self._desk.settle(order_id, letter.trace_id, letter.symbol, "buried")
+        if case is None or case.approval is None:
+            return None
+        if (state is None or state.status == "rejected") and stage != "buried":
+            context.send(RISK, self._fills.cancel(letter.trace_id, case.signal, context.now()))
+        if state is None:
+            return None
+        return _replace(case, execution=_execution(state, _digest(case.approval.plan)))
+
+    # Before an order.
+
+    def _refuse(self, case: Case, context: Context) -> Execution | None:
+        """Why an approved plan is not sent; None: it is."""
+        approval = case.approval
+        if approval is None:
+            return self._end(case, context, "denied", "APPROVAL_INVALID", "approved without an approval")
+        now = context.now()
+        try:
+            verify(context.secret("approval"), context.trace_id, approval, now, context.epoch)
+            plan = _plans.decode(approval.plan)
+        except AuthenticationError as error:
+            if error.field == "expires":
+                return self._end(case, context, "expired", "APPROVAL_EXPIRED", error.message)
+            return self._end(case, context, "denied", "APPROVAL_INVALID", error.message)
+        except msgspec.DecodeError as error:
+            return self._end(case, context, "denied", "APPROVAL_INVALID", f"the plan is malformed: {error}")
+        if (plan.trace_id, plan.symbol) != (context.trace_id, case.signal.symbol):
+            return self._end(case, context, "denied", "APPROVAL_INVALID", "the plan is for another signal")
+        reason = context.halted()
+        if reason is not None:
+            return self._end(case, context, "denied", "TRADING_HALTED", reason)
+        if self._desk.grant(now):
+            return None
+        message = f"more than {self._limit.per_minute:g} orders a minute, {self._limit.burst} at once"
+        return self._end(case, context, "denied", "RATE_LIMIT_EXCEEDED", message)
+
+    def _end(
+        self, case: Case, context: Context, status: Literal["denied", "expired"], code: str, message: str
+    ) -> Execution:
+        """End an approved plan without an entry, and have HRM release what it reserved."""
+        context.send(RISK, self._fills.cancel(context.trace_id, case.signal, context.now()))
+        digest = "" if case.approval is None else _digest(case.approval.plan)
+        return Execution(status, code, message, client_order_id(context.trace_id), digest)
+
+    def _is_worth_showing(self, case: Case) -> bool:
+        """Whether the broker could do something with this market, as far as one can tell now."""
+        market = case.market
+        if market is None or case.refusal is not None:
+            return False
+        symbol = case.signal.symbol
+        # What is intended is not at the broker yet; whether it is touched shows only when it is there.
+        return self._desk.awaits(symbol) or self.broker.touches(symbol, market.bar, market.price)
+
+    # At the broker.
+
+    def _show(self, intent: Intent, context: Context) -> None:
+        market = intent.case.market
+        if market is None or intent.case.refusal is not None:
+            return
+        symbol, at = intent.case.signal.symbol, context.now()
+        if market.bar is not None:
+            self.broker.on_bar(symbol, market.bar, at=at, moment=intent.moment)
+        else:
+            self.broker.on_price(symbol, Decimal(repr(market.price)), at=at, moment=intent.moment)
+
+    def _send(self, intent: Intent, context: Context, *, again: bool) -> Execution:
+        case, order_id, now = intent.case, intent.client_order_id, context.now()
+        approval = case.approval
+        if approval is None:
+            raise AgentError(f"the intent to send {order_id} holds no approval")
+        state = self.broker.find(order_id) if again else None
+        if state is None:
+            reason = context.halted()
+            if reason is not None:
+                return self._end(case, context, "denied", "TRADING_HALTED", reason)
+            if not now <= approval.expires:
+                message = "the approval expired before the order was sent"
+                return self._end(case, context, "expired", "APPROVAL_EXPIRED", message)
+            reference = None if case.market is None else Decimal(repr(case.market.price))
+            try:
+                state = self.broker.submit(
+                    _order(order_id, _plans.decode(approval.plan)),
+                    at=now,
+                    moment=intent.moment,
+                    reference=reference,
+                )
+            except OrderRejected as error:
+                state = self.broker.find(order_id)
+                if state is None:
+                    return self._end(case, context, "denied", error.reason, error.message)
+        if state.status == "rejected":
+            return self._end(case, context, "denied", state.reason, state.message)
+        return _execution(state, _digest(approval.plan))
+
+    # After it.
+
+    def _take_over(self, context: Context, *, announce: bool = True) -> None:
+        """Take the broker's new fills into the record, in its order, and tell HRM."""
+        while self._fills.broker_head < self.broker.head:
+            for line in self.broker.fills(self._fills.broker_head):
+                fill = self._fills.take(line, self._desk.trace_of(line.client_order_id))
+                if announce:
+                    context.send(RISK, fill)
+
+
+def _order(order_id: str, plan: Plan) -> Order:
+    return Order(
+        order_id,
+        plan.symbol,
+        plan.side,
+        plan.quantity,
+        plan.entry,
+        plan.price,
+        plan.stop_loss,
+        plan.target,
+    )
+
+
+def _execution(state: OrderState, digest: str) -> Execution:
+    """What became of an order, in Kenny's words."""
+    order_id = state.order.client_order_id
+    order = describe(state)
+    if state.status == "working":
+        return Execution("working", "", "", order_id, digest, order)
+    if state.status == "cancelled":
+        return Execution("failed", "ORDER_CANCELLED", "cancelled before its entry", order_id, digest, order)
+    if state.status == "rejected":
+        return Execution("denied", state.reason, state.message, order_id, digest)
+    return Execution("filled", "", "", order_id, digest, order)
+
+
+def _digest(plan: bytes) -> str:
+    return hashlib.sha256(plan).hexdigest()

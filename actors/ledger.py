@@ -1,0 +1,231 @@
+"""Aletheia's ledger: one row for each signal's end, never changed, each row bound to the one before it.
+
+A row's hash is SHA-256 over the hash of the row before (32 zero bytes for the first), the row's number (8
+bytes, big endian) and its body. The body is the outcome and the time, as msgpack in a fixed order of keys;
+the other columns repeat what is in it, so that they can be searched.
+
+What the chain shows: a changed, removed, inserted or moved row. What it cannot show by itself: rows cut off
+at the end, or a chain made anew by someone who may write to the file. For that, keep the head somewhere else:
+every outcome that was published carries the hash of its row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+import msgspec
+
+from actors.messages import Decision, Execution, Outcome
+from ark.errors import JournalError
+
+__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "link", "verify"]
+
+GENESIS = bytes(32)
+"""What stands before the first row."""
+CHUNK = 2000
+"""Rows that are read at once: the file is never kept from being written to for long."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS ledger (
+    seq INTEGER PRIMARY KEY,
+    trace_id TEXT NOT NULL UNIQUE,
+    symbol TEXT NOT NULL,
+    status TEXT NOT NULL,
+    at REAL NOT NULL,
+    body BLOB NOT NULL,
+    prev BLOB NOT NULL,
+    hash BLOB NOT NULL
+);
+CREATE TRIGGER IF NOT EXISTS ledger_is_never_updated BEFORE UPDATE ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS ledger_is_never_deleted_from BEFORE DELETE ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER IF NOT EXISTS ledger_is_a_chain BEFORE INSERT ON ledger
+    WHEN NEW.seq != 1 + (SELECT coalesce(max(seq), 0) FROM ledger)
+    OR NEW.prev != coalesce((SELECT hash FROM ledger ORDER BY seq DESC LIMIT 1), zeroblob(32))
+    BEGIN SELECT RAISE(ABORT, 'the row does not follow the last one'); END;
+"""
+_INSERT = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_COLUMNS = "seq, trace_id, symbol, status, at, body, prev, hash"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A row's body: an `Outcome` without its `ledger`, and the time.
+
+    Attributes:
+        at: When it was written, seconds since the epoch.
+
+    The others are those of `Outcome`.
+    """
+
+    trace_id: str
+    symbol: str
+    status: str
+    decision: Decision | None
+    order: dict[str, Any] | None
+    execution: Execution | None
+    spans: tuple[dict[str, Any], ...]
+    attempts: int
+    audit: dict[str, Any]
+    reason: str
+    at: float
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What a walk along the chain found.
+
+    Attributes:
+        rows: Rows that are good, from the first on.
+        head: The hash of the last good row, hexadecimal.
+        first_bad: The number of the first row that is not good, or None.
+        reason: What is wrong with it; empty for a good ledger.
+    """
+
+    rows: int
+    head: str
+    first_bad: int | None = None
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row is good."""
+        return not self.reason
+
+
+_encoder = msgspec.msgpack.Encoder(decimal_format="string", order="deterministic")
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def link(prev: bytes, seq: int, body: bytes) -> bytes:
+    """A row's hash."""
+    return hashlib.sha256(b"".join((prev, seq.to_bytes(8, "big"), body))).digest()
+
+
+class Ledger:
+    """The one writer of a ledger. Rows are committed by whoever owns the connection's transaction.
+
+    Args:
+        connection: A database to write to.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._seq = 0
+        self._head = GENESIS
+        connection.execute(_SCHEMA)
+        self._load()
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self._seq
+
+    def append(self, entry: Entry) -> tuple[int, str, str]:
+        """Write a row.
+
+        Returns:
+            Its number, its hash and the hash before it, both hexadecimal.
+
+        Raises:
+            JournalError: The trace has its row already, or the row does not follow the last one. Nothing was
+                written.
+        """
+        body = _encoder.encode(entry)
+        seq, prev = self._seq + 1, self._head
+        digest = link(prev, seq, body)
+        try:
+            self._connection.execute(
+                _INSERT, (seq, entry.trace_id, entry.symbol, entry.status, entry.at, body, prev, digest)
+            )
+        except apsw.ConstraintError as error:
+            # A transaction that was undone leaves this object ahead of the file: take up what is there.
+            self._load()
+            raise JournalError(f"no second row for trace {entry.trace_id}: {error}") from error
+        self._seq, self._head = seq, digest
+        return seq, digest.hex(), prev.hex()
+
+    def find(self, trace_id: str) -> Outcome | None:
+        """The outcome that the ledger holds for a signal."""
+        for seq, body, prev, digest in self._connection.execute(
+            "SELECT seq, body, prev, hash FROM ledger WHERE trace_id = ?", (trace_id,)
+        ):
+            return outcome(_decoder.decode(body), seq, digest.hex(), prev.hex())
+        return None
+
+    def _load(self) -> None:
+        self._seq, self._head = 0, GENESIS
+        for seq, digest in self._connection.execute("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1"):
+            self._seq, self._head = seq, digest
+
+
+def outcome(entry: Entry, seq: int, digest: str, prev: str) -> Outcome:
+    """An entry as the front door gives it."""
+    return Outcome(
+        entry.trace_id,
+        entry.symbol,
+        entry.status,  # type: ignore[arg-type]
+        entry.decision,
+        entry.order,
+        entry.execution,
+        entry.spans,
+        entry.attempts,
+        entry.audit,
+        entry.reason,
+        {"seq": seq, "hash": digest, "prev": prev},
+    )
+
+
+def verify(connection: apsw.Connection, progress: Callable[[int], None] | None = None) -> Verification:
+    """Walk along the whole chain, in bounded memory, while others may write.
+
+    Args:
+        connection: May be for reading only.
+        progress: Called with the number of rows done, after every `CHUNK` rows.
+    """
+    head, done = GENESIS, 0
+    while True:
+        try:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?", (done, CHUNK)
+            ).fetchall()
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            return Verification(done, head.hex(), done + 1, f"the file is damaged: {error}")
+        if not rows:
+            return _end(connection, done, head)
+        for row in rows:
+            reason = _fault(row, done + 1, head)
+            if reason:
+                return Verification(done, head.hex(), done + 1, reason)
+            done += 1
+            head = row[7]  # type: ignore[assignment]
+        if progress is not None:
+            progress(done)
+
+
+def _end(connection: apsw.Connection, done: int, head: bytes) -> Verification:
+    """Look for rows that a walk upwards from 1 does not see."""
+    ((below,),) = connection.execute("SELECT count(*) FROM ledger WHERE seq < 1").fetchall()
+    if below:
+        return Verification(done, head.hex(), 0, f"{below} rows stand before the first")
+    return Verification(done, head.hex())
+
+
+def _fault(row: tuple[Any, ...], expected: int, before: bytes) -> str:
+    """What is wrong with a row; empty for nothing."""
+    seq, trace_id, symbol, status, at, body, prev, digest = row
+    if seq != expected:
+        return f"row {expected} is missing; the next one is {seq}"
+    if prev != before:
+        return "it does not carry the hash of the row before it"
+    if not isinstance(body, bytes) or link(before, seq, body) != digest:
+        return "its content does not have its hash"
+    try:
+        entry = _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return f"its content cannot be read: {error}"
+    if (entry.trace_id, entry.symbol, entry.status, entry.at) != (trace_id, symbol, status, at):
+        return "its columns differ from its content"
+    return ""
