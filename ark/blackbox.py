@@ -76,9 +76,7 @@ class BlackBox:
         finally:
             os.close(descriptor)
         self._loops = 0
-        _HEAD.pack_into(
-            self._page, 0, _MAGIC, os.getpid(), incarnation, 0, time.monotonic_ns(), 0, 0, 0, 0, 0
-        )
+        _HEAD.pack_into(self._page, 0, _MAGIC, os.getpid(), incarnation, 0, time.monotonic_ns(), 0, 0, 0, 0, 0)
 
     def note(self, trace_id: str, handler: str) -> None:
         """Note what is about to be called; two empty texts when it has returned."""

@@ -64,9 +64,7 @@ class PipelineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The agents by name, in the order in which a signal passes them, and who shares which secret."""
 
     agents: Annotated[tuple[Name, ...], Meta(min_length=1)] = ("kyle", "joey", "hrm", "kenny", "aletheia")
-    secrets: dict[Name, tuple[Name, ...]] = msgspec.field(
-        default_factory=lambda: {"approval": ("hrm", "kenny")}
-    )
+    secrets: dict[Name, tuple[Name, ...]] = msgspec.field(default_factory=lambda: {"approval": ("hrm", "kenny")})
 
 
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -202,8 +200,7 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
         name = min(unused)
         near = difflib.get_close_matches(name, config.pipeline.agents, 1, 0.5)
         raise ConfigError(
-            f"{where}: agents.{name} stands in no pipeline"
-            + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"{where}: agents.{name} stands in no pipeline" + (f"; did you mean {near[0]!r}?" if near else ""),
             hint="name it in pipeline.agents",
             field=f"agents.{name}",
         )
@@ -246,7 +243,7 @@ def _explain(message: str, where: str) -> ConfigError:
     prefix = place[1] if place else ""
     unknown = re.search(r"unknown field `(.*?)`", message)
     if not unknown:
-        text = message.split(" - at ")[0]
+        text = message.split(" - at ", maxsplit=1)[0]
         return ConfigError(f"{where}: {prefix or 'the file'}: {text}", field=prefix or None)
     known = _known_keys(prefix)
     field = f"{prefix}.{unknown[1]}" if prefix else unknown[1]

@@ -187,9 +187,7 @@ class Dispatcher:
             kind, payload = LETTER, encode(letter)
         else:
             kind, payload = WORK, msgspec.Raw(pending.payload)
-        return Envelope(
-            kind, pending.trace_id, pending.symbol, pending.seq, self.epoch, pending.sent, payload
-        )
+        return Envelope(kind, pending.trace_id, pending.symbol, pending.seq, self.epoch, pending.sent, payload)
 
 
 class Stage:
@@ -286,9 +284,7 @@ class Stage:
                     recorded = journal.answer(envelope.trace_id)
                     intent = None if recorded else self._recorded_intent(envelope.trace_id)
                 if recorded:
-                    outgoing.append(
-                        self._onward(envelope, msgspec.Raw(recorded.payload), spans=recorded.spans)
-                    )
+                    outgoing.append(self._onward(envelope, msgspec.Raw(recorded.payload), spans=recorded.spans))
                     continue
                 if intent is not None:
                     effects.append((len(outgoing), envelope, received_ns, intent, True))
@@ -370,9 +366,7 @@ class Stage:
             letter = msgspec.structs.replace(letter, records=records)
         return self._onward(envelope, encode(letter), spans=envelope.spans)
 
-    def _onward(
-        self, envelope: Envelope, payload: msgspec.Raw, *, spans: tuple[Span, ...]
-    ) -> tuple[str, Envelope]:
+    def _onward(self, envelope: Envelope, payload: msgspec.Raw, *, spans: tuple[Span, ...]) -> tuple[str, Envelope]:
         kind = OUTCOME if self._successor == GATEWAY else envelope.kind
         return self._successor, Envelope(
             kind,

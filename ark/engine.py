@@ -137,6 +137,4 @@ def _fresh_system(home: Home) -> ActorSystem:
         },
         "root": {"handlers": ["file"], "level": "WARNING"},
     }
-    return ActorSystem(
-        "multiprocTCPBase", capabilities={"Admin Port": port}, logDefs=log, transientUnique=True
-    )
+    return ActorSystem("multiprocTCPBase", capabilities={"Admin Port": port}, logDefs=log, transientUnique=True)

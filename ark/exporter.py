@@ -107,7 +107,7 @@ def _ask(home: Path) -> dict[str, Any]:
 
 def _handler(home: Path) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             try:
                 match self.path.split("?")[0]:
                     case "/metrics":

@@ -7,7 +7,6 @@ and publishes.
 from __future__ import annotations
 
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from ark import protocol
 from ark.blackbox import BlackBox
 from ark.config import Config
 from ark.control import Control, Duty
-from ark.delivery import Dispatcher, Pending
+from ark.door import Door, Finished
 from ark.errors import RequestError
 from ark.home import Home
 from ark.intake import Intake
 from ark.journal import open_database
-from ark.message import EVENT, OUTCOME, Envelope, unpack
+from ark.message import EVENT, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
 from ark.status import compose
 from ark.wire import Outbox, bind, mailbox
@@ -37,10 +36,6 @@ _RETRY_AFTER_MS = 50
 
 Route = tuple[Any, list[bytes]]
 """A socket and the frames that lead a reply back to its client."""
-
-
-class _Status(msgspec.Struct, frozen=True):
-    status: str
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -58,25 +53,21 @@ class GatewayWorker:
         self._config = config.gateway
         self._beat_s = config.watchdog.interval_s / 4
         self._pipeline = config.pipeline.agents
-        self._intake = Intake(open_database(self._home.data / "gateway.db"))
-        self._dispatcher = Dispatcher(
-            epoch=duty.epoch, window=self._config.window, stall_s=self._config.stall_s
+        self._door = Door(
+            Intake(open_database(self._home.data / "gateway.db")),
+            epoch=duty.epoch,
+            window=self._config.window,
+            stall_s=self._config.stall_s,
         )
-        for pending in self._intake.unfinished():
-            self._dispatcher.accept(pending)
         self._tree: list[dict[str, Any]] = []
         self._replies: list[tuple[Route, bytes]] = []
-        self._fresh: list[Pending] = []
-        self._fresh_ids: set[str] = set()
         self._published: list[tuple[bytes, bytes]] = []
         self._waiting: dict[str, list[tuple[float, Route, msgspec.Raw]]] = {}
-        self._finished: dict[str, bytes] = {}
         self._asked: dict[int, tuple[Route, msgspec.Raw]] = {}
         self._questions = 0
         self._sent = 0
         self._sent_epoch = duty.epoch
         self._handled = 0
-        self._writing = False
 
     def prepare(self) -> None:
         """Open every socket."""
@@ -127,9 +118,7 @@ class GatewayWorker:
                 request = protocol.parse_request(frame, role)
                 answer = self._answer(request, way)
             except RequestError as error:
-                answer = protocol.reply(
-                    protocol.request_id(frame), ok=False, error=protocol.error_body(error)
-                )
+                answer = protocol.reply(protocol.request_id(frame), ok=False, error=protocol.error_body(error))
             if answer is not None:
                 self._replies.append((way, answer))
 
@@ -142,20 +131,10 @@ class GatewayWorker:
             for envelope in envelopes:
                 self._handled += 1
                 if envelope.kind == OUTCOME:
-                    self._finish(envelope)
+                    self._door.finish(envelope)
                 elif envelope.kind == EVENT:
                     kind = msgspec.msgpack.decode(envelope.payload, type=_Event).kind
                     self._publish(f"event.{kind}", bytes(envelope.payload))
-
-    def _finish(self, envelope: Envelope) -> None:
-        pending = self._dispatcher.finish(envelope.trace_id)
-        if pending is None:
-            return
-        payload = bytes(envelope.payload)
-        self._write()
-        self._intake.finish(pending, msgspec.msgpack.decode(payload, type=_Status).status, payload)
-        self._finished[pending.trace_id] = payload
-        self._publish(f"outcome.{pending.symbol}", payload)
 
     def _hear(self) -> bool:
         for words in self._control.hear():
@@ -164,7 +143,7 @@ class GatewayWorker:
                     return False
                 case "epoch":
                     self._strike(words.get("died", []))
-                    self._dispatcher.raise_epoch(words["epoch"])
+                    self._door.dispatcher.raise_epoch(words["epoch"])
                 case "tree":
                     self._see_tree(words["children"])
                 case "reply":
@@ -176,43 +155,20 @@ class GatewayWorker:
     def _see_tree(self, children: list[dict[str, Any]]) -> None:
         self._tree = children
         down = {"isolated", "stopped", "failed"}
-        self._dispatcher.paused = any(
+        self._door.dispatcher.paused = any(
             child["name"] in self._pipeline and child["state"] in down for child in children
         )
 
     def _strike(self, died: list[dict[str, Any]]) -> None:
-        for death in died:
-            pending = self._dispatcher.strike(death["trace_id"], death["agent"], death["reason"])
-            if pending:
-                self._write()
-                self._intake.struck(pending)
-                if pending.expelled:
-                    self._tell(
-                        "dead_letter",
-                        trace_id=pending.trace_id,
-                        symbol=pending.symbol,
-                        agent=pending.agent,
-                        reason=pending.reason,
-                        strikes=pending.strikes,
-                    )
-        for pending in self._dispatcher.hopeless():
-            outcome: dict[str, Any] = {
-                "trace_id": pending.trace_id,
-                "symbol": pending.symbol,
-                "status": "failed",
-                "decision": None,
-                "order": None,
-                "spans": [],
-                "attempts": pending.sent,
-                "reason": f"given up: ended {pending.agent} even as a dead letter: {pending.reason}",
-                "ledger": None,
-            }
-            payload = msgspec.msgpack.encode(outcome)
-            self._dispatcher.finish(pending.trace_id)
-            self._write()
-            self._intake.finish(pending, "failed", payload)
-            self._finished[pending.trace_id] = payload
-            self._publish(f"outcome.{pending.symbol}", payload)
+        for pending in self._door.strike(died):
+            self._tell(
+                "dead_letter",
+                trace_id=pending.trace_id,
+                symbol=pending.symbol,
+                agent=pending.agent,
+                reason=pending.reason,
+                strikes=pending.strikes,
+            )
 
     # What is asked for
 
@@ -239,7 +195,7 @@ class GatewayWorker:
                 code=Code.INVALID,
                 field="signal",
             )
-        if len(self._dispatcher) + len(self._fresh) + len(raws) > self._config.backlog:
+        if self._door.unfinished + len(raws) > self._config.backlog:
             error = {
                 "code": Code.BUSY,
                 "message": f"{self._config.backlog} signals may wait for their outcome; try again later",
@@ -262,22 +218,8 @@ class GatewayWorker:
                 )
         except RequestError as error:
             return {"trace_id": None, "status": "rejected", "error": protocol.error_body(error)}
-        trace_id = signal.trace_id
-        if trace_id and (
-            trace_id in self._fresh_ids
-            or self._dispatcher.find(trace_id) is not None
-            or self._intake.knows(trace_id)
-        ):
-            return {"trace_id": trace_id, "status": "duplicate"}
-        now = time.time()
-        trace_id = trace_id or str(uuid.uuid4())
-        signal = msgspec.structs.replace(
-            signal, trace_id=trace_id, ts=now if signal.ts is None else signal.ts
-        )
-        self._write()
-        self._fresh.append(self._intake.add(trace_id, signal.symbol, msgspec.msgpack.encode(signal), now))
-        self._fresh_ids.add(trace_id)
-        result: dict[str, Any] = {"trace_id": trace_id, "status": "accepted"}
+        trace_id, status = self._door.take_in(signal, time.time())
+        result: dict[str, Any] = {"trace_id": trace_id, "status": status}
         if ignored:
             result["ignored"] = ignored
         return result
@@ -292,10 +234,10 @@ class GatewayWorker:
                 code=Code.INVALID,
                 field="timeout_ms",
             )
-        outcome = self._finished.get(trace_id) or self._intake.outcome(trace_id)
+        outcome = self._door.intake.outcome(trace_id)
         if outcome is not None:
             return protocol.reply(request.id, outcome=msgspec.Raw(outcome))
-        if trace_id not in self._fresh_ids and self._dispatcher.find(trace_id) is None:
+        if not self._door.is_unfinished(trace_id):
             raise RequestError(
                 f"no signal {trace_id[:64]} was ever accepted", code=Code.UNKNOWN_TRACE, field="trace_id"
             )
@@ -307,11 +249,11 @@ class GatewayWorker:
 
     def _status(self) -> dict[str, Any]:
         signals = {
-            "accepted": self._intake.accepted,
-            "in_flight": len(self._dispatcher),
-            "completed": self._intake.completed,
+            "accepted": self._door.intake.accepted,
+            "in_flight": self._door.unfinished,
+            "completed": self._door.intake.completed,
             "held": 0,
-            "dead_letters": self._intake.dead_letters,
+            "dead_letters": self._door.intake.dead_letters,
         }
         return compose(self._home, self._tree, self._pipeline, signals)
 
@@ -362,13 +304,9 @@ class GatewayWorker:
 
     def _settle(self) -> None:
         """Commit what this round has written, and only then let anything out."""
-        if self._writing:
-            self._intake.commit()
-            self._writing = False
-        for pending in self._fresh:
-            self._dispatcher.accept(pending)
-        self._fresh.clear()
-        self._fresh_ids.clear()
+        finished = self._door.settle()
+        for each in finished:
+            self._publish(f"outcome.{each.symbol}", each.outcome)
         for (door, route), answer in self._replies:
             self._send_reply(door, route, answer)
         self._replies.clear()
@@ -377,27 +315,27 @@ class GatewayWorker:
             self._events.send_multipart([topic, payload], zmq.NOBLOCK)
         self._published.clear()
         if self._waiting:
-            self._wake_waiting()
-        self._finished.clear()
+            self._wake_waiting(finished)
 
     def _dispatch(self) -> None:
         now = time.monotonic()
-        if self._dispatcher.epoch != self._sent_epoch:
-            self._sent_epoch, self._sent = self._dispatcher.epoch, 0
-        envelopes = self._dispatcher.due(now)
+        dispatcher = self._door.dispatcher
+        if dispatcher.epoch != self._sent_epoch:
+            self._sent_epoch, self._sent = dispatcher.epoch, 0
+        envelopes = dispatcher.due(now)
         if envelopes:
             self._sent += len(envelopes)
             self._first.send(envelopes)
         elif self._first.is_blocked:
             self._first.flush()
-        if self._dispatcher.stalled(now):
-            self._tell("stalled", in_flight=self._dispatcher.in_flight)
+        if dispatcher.stalled(now):
+            self._tell("stalled", in_flight=dispatcher.in_flight)
             self._control.say(say="raise_epoch", reason="no outcome came back")
 
-    def _wake_waiting(self) -> None:
-        for trace_id, outcome in self._finished.items():
-            for _, (door, route), id_ in self._waiting.pop(trace_id, ()):
-                self._send_reply(door, route, protocol.reply(id_, outcome=msgspec.Raw(outcome)))
+    def _wake_waiting(self, finished: list[Finished]) -> None:
+        for each in finished:
+            for _, (door, route), id_ in self._waiting.pop(each.trace_id, ()):
+                self._send_reply(door, route, protocol.reply(id_, outcome=msgspec.Raw(each.outcome)))
         now = time.monotonic()
         pending = RequestError("no outcome yet", code=Code.PENDING, field="trace_id")
         for trace_id in [each for each, waits in self._waiting.items() if any(w[0] <= now for w in waits)]:
@@ -424,11 +362,6 @@ class GatewayWorker:
 
     def _publish(self, topic: str, payload: bytes) -> None:
         self._published.append((topic.encode(), payload))
-
-    def _write(self) -> None:
-        if not self._writing:
-            self._intake.begin()
-            self._writing = True
 
     def _beat(self) -> None:
         self._box.beat(epoch=self._sent_epoch, handled=self._handled, received=self._handled, sent=self._sent)

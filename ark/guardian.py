@@ -185,8 +185,7 @@ class Guardian:
                 except OSError as error:
                     raise NodeError(
                         f"cannot listen on {endpoint} ({name}): {error.strerror}",
-                        hint="another program has it; choose another port"
-                        " with --gateway, --events or --metrics",
+                        hint="another program has it; choose another port with --gateway, --events or --metrics",
                     ) from error
 
     def _on_signal(self, number: int, frame: Any) -> None:

@@ -66,7 +66,7 @@ class Host(Actor):  # type: ignore[misc]
         self._control: Control | None = None
         self._parent: Any = None
 
-    def receiveMessage(self, message: Any, sender: Any) -> Any:  # noqa: N802
+    def receiveMessage(self, message: Any, sender: Any) -> Any:
         """Thespian's entry. Nothing may escape: Thespian would call it a second time with the same message."""
         try:
             self._take(message, sender)

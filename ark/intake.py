@@ -97,8 +97,7 @@ class Intake:
     def unfinished(self) -> Iterable[Pending]:
         """Every accepted signal without an outcome, in order; each may have been sent before."""
         for seq, trace_id, symbol, payload, strikes, agent, reason in self.connection.execute(
-            "SELECT seq, trace_id, symbol, payload, strikes, agent, reason FROM signals"
-            " WHERE open = 1 ORDER BY seq"
+            "SELECT seq, trace_id, symbol, payload, strikes, agent, reason FROM signals WHERE open = 1 ORDER BY seq"
         ):
             pending = Pending(seq, trace_id, symbol, payload, 1, strikes, agent, reason)
             pending.expelled = strikes >= STRIKES

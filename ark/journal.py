@@ -111,9 +111,7 @@ class Journal:
 
     def intent(self, trace_id: str) -> bytes | None:
         """The recorded intent for a trace, if there is one."""
-        for (intent,) in self.connection.execute(
-            "SELECT intent FROM ark_intents WHERE trace_id = ?", (trace_id,)
-        ):
+        for (intent,) in self.connection.execute("SELECT intent FROM ark_intents WHERE trace_id = ?", (trace_id,)):
             return bytes(intent)
         return None
 

@@ -88,9 +88,7 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
             if value is not None and not math.isfinite(value):
                 raise ValueError(f"`{name}` must be a finite number")
         if self.trace_id and not _uuid.match(self.trace_id):
-            raise ValueError(
-                "`trace_id` must be a UUID in lower case, as 0f8fad5b-d9cb-469f-a165-70867728950e"
-            )
+            raise ValueError("`trace_id` must be a UUID in lower case, as 0f8fad5b-d9cb-469f-a165-70867728950e")
 
 
 _NUMBERS = (

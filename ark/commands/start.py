@@ -81,7 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"  look closer    supervisor status{named}")
         say("  stop           Ctrl-C")
         if arguments.demo:
-            command = [sys.argv[0], "replay", "--demo", "--home", str(home.path), "--rate", str(arguments.rate)]
+            command = [
+                sys.argv[0],
+                "replay",
+                "--demo",
+                "--home",
+                str(home.path),
+                "--rate",
+                str(arguments.rate),
+            ]
             feeder.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True))
 
     guardian.on_ready = ready

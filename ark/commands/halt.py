@@ -1,0 +1,44 @@
+"""Halt trading: nothing is approved any more, also after a restart, until `ark-run resume`.
+
+Works without a running node, too: the next one starts halted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from ark.client import Client
+from ark.errors import NodeError
+from ark.home import Home
+
+HELP = "halt trading"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    parser.add_argument("--reason", required=True, help="why; shown to everybody who asks")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Halt."""
+    return change(arguments, "halt")
+
+
+def change(arguments: argparse.Namespace, op: str) -> int:
+    """Halt or resume, through the node or, where none runs, in its home."""
+    home = Home(arguments.home)
+    try:
+        with Client.for_home(arguments.home) as client:
+            client.request(op, reason=arguments.reason)
+    except NodeError:
+        # A halt must not depend on a node that answers: agents look at the file itself.
+        home.prepare()
+        if op == "halt":
+            home.halt(arguments.reason, by="operator", at=time.time())
+        else:
+            home.resume()
+    halted = home.halt_reason() is not None
+    print(json.dumps({"halted": halted, "reason": arguments.reason}) if arguments.json else f"{op}: done")
+    return 0

@@ -1,0 +1,155 @@
+"""What the gateway does apart from its sockets: accepts, finishes, counts strikes, and sends again.
+
+Everything taken in a round is written in one transaction; `settle` commits it, and only what `settle` has returned may
+leave the process. The gateway's process and the simulator run this same class.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ark.delivery import STRIKES, Dispatcher, Pending
+from ark.intake import Intake
+from ark.message import Envelope
+from ark.signal import Signal
+
+__all__ = ["Door", "Finished"]
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A signal that has its outcome.
+
+    Attributes:
+        trace_id, symbol: The signal's.
+        outcome: The outcome, msgpack.
+    """
+
+    trace_id: str
+    symbol: str
+    outcome: bytes
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+
+
+class Door:
+    """The gateway's memory: the intake journal, and what is unfinished.
+
+    Args:
+        intake: The journal.
+        epoch: The epoch that the supervisor told.
+        window, stall_s: See `Dispatcher`.
+    """
+
+    def __init__(self, intake: Intake, *, epoch: int, window: int = 512, stall_s: float = 30.0) -> None:
+        self.intake = intake
+        self.dispatcher = Dispatcher(epoch=epoch, window=window, stall_s=stall_s)
+        for pending in intake.unfinished():
+            self.dispatcher.accept(pending)
+        self._fresh: dict[str, Pending] = {}
+        self._finished: list[Finished] = []
+        self._writing = False
+
+    @property
+    def unfinished(self) -> int:
+        """How many accepted signals have no outcome, those of this round included."""
+        return len(self.dispatcher) + len(self._fresh)
+
+    def take_in(self, signal: Signal, now: float) -> tuple[str, str]:
+        """Take one valid signal.
+
+        Args:
+            signal: As it came.
+            now: Seconds since the epoch; becomes the signal's `ts` where it has none.
+
+        Returns:
+            Its trace id, and `accepted` or `duplicate`; not to be told to anyone before `settle`.
+        """
+        trace_id = signal.trace_id
+        if trace_id and (self.is_unfinished(trace_id) or self.intake.knows(trace_id)):
+            return trace_id, "duplicate"
+        trace_id = trace_id or str(uuid.uuid4())
+        signal = msgspec.structs.replace(signal, trace_id=trace_id, ts=now if signal.ts is None else signal.ts)
+        self._write()
+        payload = msgspec.msgpack.encode(signal)
+        self._fresh[trace_id] = self.intake.add(trace_id, signal.symbol, payload, now)
+        return trace_id, "accepted"
+
+    def is_unfinished(self, trace_id: str) -> bool:
+        """Whether a signal is accepted and has no outcome."""
+        return trace_id in self._fresh or self.dispatcher.find(trace_id) is not None
+
+    def finish(self, envelope: Envelope) -> None:
+        """Take an outcome from the last agent; one that comes again changes nothing."""
+        pending = self.dispatcher.finish(envelope.trace_id)
+        if pending is not None:
+            outcome = bytes(envelope.payload)
+            self._record(pending, msgspec.msgpack.decode(outcome, type=_Status).status, outcome)
+
+    def strike(self, deaths: Iterable[dict[str, Any]]) -> list[Pending]:
+        """Count the signals that ended their agents.
+
+        Args:
+            deaths: Maps of `agent`, `trace_id` and `reason`.
+
+        Returns:
+            Those that have just become dead letters.
+        """
+        expelled = []
+        for death in deaths:
+            pending = self.dispatcher.strike(death["trace_id"], death["agent"], death["reason"])
+            if pending is None:
+                continue
+            self._write()
+            self.intake.struck(pending)
+            if pending.strikes == STRIKES:
+                expelled.append(pending)
+        for pending in self.dispatcher.hopeless():
+            self.dispatcher.finish(pending.trace_id)
+            self._record(pending, "failed", msgspec.msgpack.encode(_given_up(pending)))
+        return expelled
+
+    def settle(self) -> list[Finished]:
+        """Commit everything since the last time, and let what was accepted be sent.
+
+        Returns:
+            The signals that were finished meanwhile.
+        """
+        if self._writing:
+            self.intake.commit()
+            self._writing = False
+        for pending in self._fresh.values():
+            self.dispatcher.accept(pending)
+        self._fresh.clear()
+        finished, self._finished = self._finished, []
+        return finished
+
+    def _record(self, pending: Pending, status: str, outcome: bytes) -> None:
+        self._write()
+        self.intake.finish(pending, status, outcome)
+        self._finished.append(Finished(pending.trace_id, pending.symbol, outcome))
+
+    def _write(self) -> None:
+        if not self._writing:
+            self.intake.begin()
+            self._writing = True
+
+
+def _given_up(pending: Pending) -> dict[str, Any]:
+    """The outcome of a dead letter that ended agents even as a letter; the ledger does not know it."""
+    return {
+        "trace_id": pending.trace_id,
+        "symbol": pending.symbol,
+        "status": "failed",
+        "decision": None,
+        "order": None,
+        "spans": [],
+        "attempts": pending.sent,
+        "reason": f"given up: ended {pending.agent} even as a dead letter: {pending.reason}",
+        "ledger": None,
+    }

@@ -1,0 +1,191 @@
+"""A node for tests: real processes in a folder of their own, on free ports, gone when the test is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ark.client import Client
+from ark.errors import ArkError
+from ark.home import Home
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parent.parent
+
+ECHO = f"""
+[pipeline]
+agents = ["alpha", "beta", "omega"]
+secrets = {{}}
+[agents.alpha]
+class = "tests.echo_agents:First"
+path = "{ROOT}"
+[agents.beta]
+class = "tests.echo_agents:Middle"
+path = "{ROOT}"
+[agents.omega]
+class = "tests.echo_agents:Last"
+path = "{ROOT}"
+"""
+"""A pipeline of three small agents, for tests of the runtime alone."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def wait_until(condition: Callable[[], Any], what: str, within_s: float = 20.0) -> Any:
+    """Wait for a condition; give its value.
+
+    Raises:
+        AssertionError: It did not come true within the time.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {within_s:g} s: {what}")
+        time.sleep(0.01)
+
+
+class Node:
+    """One node, started with `ark-run start`."""
+
+    def __init__(self, home: Path, config: str = "") -> None:
+        self.home = Home(home)
+        self.home.path.mkdir(parents=True, exist_ok=True)
+        gateway, events, metrics = free_ports(3)
+        self.gateway = f"tcp://127.0.0.1:{gateway}"
+        self.events = f"tcp://127.0.0.1:{events}"
+        self.metrics = f"127.0.0.1:{metrics}"
+        self.output = self.home.path / "output.txt"
+        (self.home.path / "ark.toml").write_text(config)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *extra: str) -> list[str]:
+        """The command line that starts it."""
+        places = ["--gateway", self.gateway, "--events", self.events, "--metrics", self.metrics]
+        return [str(BIN / "ark-run"), "start", "--home", str(self.home.path), *places, *extra]
+
+    def start(self, *extra: str, wait: bool = True) -> Node:
+        """Start it, and wait until it is ready."""
+        with open(self.output, "ab") as output:
+            self.process = subprocess.Popen(
+                self.command(*extra), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        """Wait until every child runs."""
+
+        def ready() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, f"the node ended:\n{self.output.read_text()}"
+            try:
+                return bool(self.status()["ready"])
+            except ArkError:
+                return False
+
+        wait_until(ready, "the node is ready", within_s=30.0)
+
+    def status(self) -> dict[str, Any]:
+        """What `status` says."""
+        with self.client(timeout_s=2.0) as client:
+            return client.status()
+
+    def child(self, name: str) -> dict[str, Any]:
+        """One child, as `status` shows it."""
+        children: list[dict[str, Any]] = self.status()["children"]
+        return next(each for each in children if each["name"] == name)
+
+    def client(self, timeout_s: float = 30.0) -> Client:
+        """A client with an operator's rights."""
+        return Client.for_home(self.home.path, timeout_s=timeout_s)
+
+    def run(self, *command: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run one of ARK's commands over this node's home."""
+        program, *rest = command
+        return subprocess.run(
+            [str(BIN / program), *rest, "--home", str(self.home.path)],
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def pids(self) -> list[int]:
+        """Every process that belongs to this node, found by the home in its environment of open files."""
+        mine = []
+        for process in psutil.process_iter(["pid", "cmdline"]):
+            line = " ".join(process.info["cmdline"] or ())
+            if str(self.home.path) in line and process.pid != os.getpid() and "pytest" not in line:
+                mine.append(process.pid)
+        return mine
+
+    def kill_everything(self) -> None:
+        """Kill -9 the whole tree at once, its starter included."""
+        for pid in self.pids():
+            with suppressed():
+                os.kill(pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait(10)
+        wait_until(lambda: not self.home.is_locked(), "every process is gone", within_s=10.0)
+
+    def stop(self) -> int:
+        """Stop it in order; gives the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(15)
+        wait_until(lambda: not self.home.is_locked(), "every process is gone", within_s=10.0)
+        return code
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    """Let a process be gone already."""
+    try:
+        yield
+    except ProcessLookupError:
+        pass
+
+
+@contextmanager
+def node(config: str = "", *, start: bool = True) -> Iterator[Node]:
+    """A node in a short temporary folder, stopped at the end whatever happened."""
+    with tempfile.TemporaryDirectory(prefix="ark-") as folder:
+        one = Node(Path(folder) / "home", config)
+        try:
+            if start:
+                one.start()
+            yield one
+        finally:
+            if one.process and one.process.poll() is None:
+                try:
+                    one.stop()
+                except (AssertionError, subprocess.TimeoutExpired):
+                    one.kill_everything()
