@@ -19,8 +19,8 @@ CREATE TABLE IF NOT EXISTS hrm_totals (
     one INTEGER PRIMARY KEY CHECK (one = 1), cash TEXT NOT NULL, day INTEGER NOT NULL,
     day_start_equity TEXT NOT NULL, realised_today TEXT NOT NULL, last_fill INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS hrm_lots (
-    trace_id TEXT PRIMARY KEY, symbol TEXT NOT NULL, quantity TEXT NOT NULL, cost TEXT NOT NULL,
-    stop TEXT NOT NULL) WITHOUT ROWID;
+    trace_id TEXT NOT NULL, symbol TEXT NOT NULL, quantity TEXT NOT NULL, cost TEXT NOT NULL,
+    stop TEXT NOT NULL, PRIMARY KEY (trace_id, symbol)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hrm_reservations (
     trace_id TEXT PRIMARY KEY, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL,
     price TEXT NOT NULL, stop TEXT NOT NULL, unit_risk TEXT NOT NULL) WITHOUT ROWID;
@@ -121,10 +121,12 @@ class Books:
         """Write everything that a fill has changed."""
         lot = portfolio.lot(fill.symbol, fill.trace_id)
         if lot is None:
-            self._connection.execute("DELETE FROM hrm_lots WHERE trace_id = ?", (fill.trace_id,))
+            self._connection.execute(
+                "DELETE FROM hrm_lots WHERE trace_id = ? AND symbol = ?", (fill.trace_id, fill.symbol)
+            )
         else:
             self._connection.execute(
-                "INSERT INTO hrm_lots VALUES (?, ?, ?, ?, ?) ON CONFLICT (trace_id) DO UPDATE SET"
+                "INSERT INTO hrm_lots VALUES (?, ?, ?, ?, ?) ON CONFLICT (trace_id, symbol) DO UPDATE SET"
                 " quantity = excluded.quantity, cost = excluded.cost, stop = excluded.stop",
                 (lot.trace_id, lot.symbol, str(lot.quantity), str(lot.cost), str(lot.stop)),
             )

@@ -4,9 +4,9 @@ HRM believes nothing that a signal says about itself. Sizes are computed here, t
 computed again, and the account is HRM's own: what Kenny reported as filled, and what HRM itself has promised.
 
 Exposure is reserved in the same transaction in which the approval is recorded, so that two plans can never
-both use the same room. A reservation ends when its entry is filled, when Kenny reports `cancel`, or when the
-signal is buried. It does not end when the approval expires: the order may be working at the broker by then,
-and only Kenny knows. Kenny reports a `cancel` for every approval that he lets go.
+both use the same room. A reservation ends when its entry is filled or when Kenny reports `cancel`; he does so
+for every approval that he lets go. It ends neither when the approval expires nor when the signal is buried: the
+order may be working at the broker by then, and only Kenny knows.
 
 A signal that comes again gets the answer that the journal recorded, with the approval of the first time: its
 epoch may be older than the present one, so what bounds it is its expiry. Kenny accepts it until then if he
@@ -171,7 +171,7 @@ class HRM(Agent[Case]):
         self._books = Books(context.database)
         self.portfolio, self.last_fill = self._books.load(self.policy.starting_equity, context.now())
         self._newest_fill = self.last_fill
-        self._asked_at = -math.inf
+        self._asked_at, self._asked_after = -math.inf, self.last_fill
         self._ask(context)
 
     def handle(self, message: Case, context: Context) -> Case:
@@ -297,27 +297,34 @@ class HRM(Agent[Case]):
             self.last_fill = notice.number
             self._books.save_fill(self.portfolio, notice)
             return
+        head = isinstance(notice, FillsHead)
         if notice.number > self.last_fill:
-            self._ask(context)
-        elif isinstance(notice, FillsHead) and notice.number < self.last_fill:
+            self._ask(context, at_once=head and self.last_fill > self._asked_after)
+        elif head and notice.number < self.last_fill:
             context.event("fills_behind", known=self.last_fill, reported=notice.number)
 
     def bury(self, letter: Letter, context: Context) -> None:
-        """Take back what was reserved for a signal that was given up, unless a position came of it."""
-        if self.portfolio.lot(letter.symbol, letter.trace_id) is None:
-            released = self.portfolio.release(letter.trace_id)
-            if released is not None:
-                self._books.save_reservation(self.portfolio, letter.trace_id)
-                self._books.save_mark(self.portfolio, released.symbol)
+        """Take back what was reserved for a signal that was given up, where no Kenny will say what became of it.
+
+        With Kenny in the pipeline the letter reaches him next: he cancels what still works and reports `cancel`.
+        To release before that would leave an order at the broker that counts nowhere.
+        """
+        if EXECUTOR in context.pipeline:
+            return
+        released = self.portfolio.release(letter.trace_id)
+        if released is not None:
+            self._books.save_reservation(self.portfolio, letter.trace_id)
+            self._books.save_mark(self.portfolio, released.symbol)
 
     def _roll_day(self, now: float) -> None:
         if self.portfolio.roll_day(now):
             self._books.save_totals(self.portfolio, self.last_fill)
 
-    def _ask(self, context: Context) -> None:
+    def _ask(self, context: Context, *, at_once: bool = False) -> None:
+        """Ask for the fills that are missing, once in a while, or at once where the last request was answered."""
         now = context.now()
-        if EXECUTOR in context.pipeline and abs(now - self._asked_at) >= ASK_AGAIN_S:
-            self._asked_at = now
+        if EXECUTOR in context.pipeline and (at_once or abs(now - self._asked_at) >= ASK_AGAIN_S):
+            self._asked_at, self._asked_after = now, self.last_fill
             context.send(EXECUTOR, FillsWanted(after=self.last_fill))
 
 

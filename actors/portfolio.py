@@ -73,7 +73,7 @@ class Lot(msgspec.Struct, frozen=True):
     """What is held because of one signal.
 
     Attributes:
-        trace_id: The signal.
+        trace_id: The signal; empty for what was traded at the broker without ARK.
         symbol: What is held.
         quantity: Units, negative for a short.
         cost: Quantity times the mean price of the entry, with the quantity's sign.
@@ -228,9 +228,9 @@ class Portfolio:
         return tuple(self._books)
 
     @property
-    def lots(self) -> dict[str, Lot]:
-        """All lots by trace id."""
-        return {trace_id: lot for book in self._books.values() for trace_id, lot in book.lots.items()}
+    def lots(self) -> tuple[Lot, ...]:
+        """All lots."""
+        return tuple(lot for book in self._books.values() for lot in book.lots.values())
 
     @property
     def reservations(self) -> dict[str, Reservation]:
