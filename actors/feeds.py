@@ -50,9 +50,7 @@ def read_bars(path: Path | str, symbol: str | None = None) -> Iterator[tuple[str
             own_name = path.name.split(".")[0].split("-")[0]
             yield from _read(text, str(path), symbol or own_name)
     except OSError as error:
-        raise MessageError(
-            f"{path}: {error.strerror or error}", hint="name a readable CSV file of bars"
-        ) from error
+        raise MessageError(f"{path}: {error.strerror or error}", hint="name a readable CSV file of bars") from error
     except (UnicodeDecodeError, EOFError) as error:
         raise MessageError(f"{path}: not a text file: {error}", hint="save it as CSV in UTF-8") from error
 

@@ -36,7 +36,8 @@ class Joey(Agent[Case]):
     - A trade without one needs a pattern of its side that is sure enough; the plan is the pattern's. A stop
       or a target that the sender named stands in it, on its right side of the entry, and so does a size: it
       may be too large, which is for HRM to say.
-    - A bar that was only shown (`observe`) is searched on both sides. With a pattern it becomes a trade.
+    - A bar that was only shown (`observe`) is searched on both sides. With a pattern it becomes a trade. A bar that
+      is not newer than those before is not news, and not searched.
     """
 
     takes = Case
@@ -56,9 +57,10 @@ class Joey(Agent[Case]):
             matches = match(facts, signal.direction)
             best = matches[0] if matches else None
             return msgspec.structs.replace(message, setup=_as_it_stands(signal, facts, best))
-        sides: tuple[Direction, ...] = (
-            ("long", "short") if signal.action == "observe" else (signal.direction,)
-        )
+        stale = "bar" in signal.features and (message.market is None or message.market.bar is None)
+        if signal.action == "observe" and stale:
+            return message
+        sides: tuple[Direction, ...] = ("long", "short") if signal.action == "observe" else (signal.direction,)
         found = [
             (one, side)
             for side in sides
@@ -76,9 +78,7 @@ class Joey(Agent[Case]):
 
 
 def _has_plan(signal: Signal) -> bool:
-    return signal.stop_loss is not None and (
-        signal.quantity is not None or signal.position_size_pct is not None
-    )
+    return signal.stop_loss is not None and (signal.quantity is not None or signal.position_size_pct is not None)
 
 
 def _as_it_stands(signal: Signal, facts: dict[str, Any], best: Match | None) -> Setup:

@@ -23,6 +23,8 @@ __all__ = ["Kyle", "KyleSettings", "notable"]
 
 AHEAD_S = 5.0
 """How far ahead of this machine's clock a sender's clock may be."""
+SMALLEST = 1e-9
+"""Prices of bars below this are denied: indicators take differences below 1e-14 for none."""
 
 BREAKOUT_MOVE, BREAKOUT_VOLUME = 0.03, 1.5
 MOMENTUM_MOVE = 0.02
@@ -102,7 +104,7 @@ class Kyle(Agent[Signal]):
             except ValueError as error:
                 return Case(signal=message, refusal=("denied", f"features.bar: {error}"))
         found = self._describe(message, bar, now, context)
-        return Case(signal=_decide(message, found, bar), market=found)
+        return Case(signal=_decide(message, found), market=found)
 
     def _refuse(self, signal: Signal, now: float) -> tuple[str, str] | None:
         source = signal.source.strip().lower()
@@ -134,9 +136,7 @@ class Kyle(Agent[Signal]):
             return market(window, None, signal.price)
         if bar.ts > window.newest:
             row = _row(bar, window)
-            context.database.execute(
-                "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (signal.symbol, *row)
-            )
+            context.database.execute("INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (signal.symbol, *row))
             if window.append(row):
                 context.database.execute(
                     "DELETE FROM bars WHERE symbol = ? AND ts < ?", (signal.symbol, window.oldest)
@@ -178,17 +178,19 @@ def _bar(given: Any, now: float) -> Bar:
     """Validate the bar of a signal.
 
     Raises:
-        ValueError: It is not a bar, or it begins in the future; the message names the field.
+        ValueError: It is not a bar, begins in the future, or is too small; the message names the field.
     """
     bar = msgspec.convert(given, Bar)
     if bar.ts > now + AHEAD_S:
         raise ValueError(f"`ts` lies {bar.ts - now:.0f} s in the future")
+    if bar.low < SMALLEST:
+        raise ValueError(f"`low` is below {SMALLEST:g}, which is too small to count with")
     return bar
 
 
-def _decide(signal: Signal, found: Market, bar: Bar | None) -> Signal:
-    """Make a trade of a bar that is worth one. It has no plan of its own: that is for Joey to make."""
-    if signal.action != "observe" or bar is None:
+def _decide(signal: Signal, found: Market) -> Signal:
+    """Make a trade of a new bar that is worth one. It has no plan of its own: that is for Joey to make."""
+    if signal.action != "observe" or found.bar is None:
         return signal
     direction = notable(found)
     if direction is None:

@@ -1,4 +1,4 @@
-"""Joey's pattern book, as data: the original's ten patterns, and those of its market scanner.
+"""Joey's pattern book, as data: the original's ten patterns, and the bar patterns (`actors.bar_patterns`).
 
 The ten have the original's classes, weights, rules and exits. What could never match is put right:
 
@@ -18,31 +18,24 @@ short_interest and borrow cost in percent, days_to_cover, market_cap in millions
 from the sender's `features`. So squeezer, short_squeeze_setup, low_float_big_gainer, post_earnings_drift,
 sympathy_play, morning_panic (its catalyst) and fading_the_gap (its weak catalyst) need features;
 washout_reversal, parabolic_blowoff and dead_cat_bounce can be seen in bars alone.
-
-The bar patterns carry the thresholds of the original's market scanner, of which it had no book: breakout,
-momentum, reversal and volume_anomaly. Where the scanner asked for a sentiment, which it drew at random, a
-trend that can be measured stands instead. They stop 2 ATR away and aim at the plan builder's multiples of the
-risk, 1.5, 2.5 and 4.
 """
 
 from __future__ import annotations
 
+from actors.bar_patterns import BAR_PATTERNS
 from actors.page import (
-    CEILING,
-    Direction,
     LevelStop,
     MoveStop,
     MoveTargets,
     Pattern,
     Preferred,
-    RiskTargets,
     SpanTargets,
     VolatilityStop,
     Weights,
 )
-from actors.rules import Above, Below, BelowField, Is, Known, Rule, Says, Within
+from actors.rules import Above, Below, BelowField, Is, Known, Says, Within
 
-__all__ = ["BAR_PATTERNS", "BOOK", "TEN"]
+__all__ = ["BOOK", "TEN"]
 
 TEN: tuple[Pattern, ...] = (
     Pattern(
@@ -301,80 +294,6 @@ TEN: tuple[Pattern, ...] = (
 )
 """The original's ten patterns; post_earnings_drift has a page for each side."""
 
-
-def _bar_patterns(direction: Direction) -> tuple[Pattern, ...]:
-    """The bar patterns of one side; the short side is the long one in the mirror."""
-    long = direction == "long"
-
-    def moved(percent: float) -> Rule:
-        return Above("price_change_percent", percent) if long else Below("price_change_percent", -percent)
-
-    def page(name: str, weight: float, required: tuple[Rule, ...], *preferred: Preferred) -> Pattern:
-        family = "mean_reversion" if name == "reversal" else "momentum"
-        return Pattern(
-            name=name,
-            direction=direction,
-            family=family,
-            weight=weight,
-            required=required,
-            preferred=preferred,
-            entry="market",
-            stop=VolatilityStop(2),
-            targets=RiskTargets(((1.5, 50), (2.5, 30), (4.0, 20))),
-            largest=CEILING,
-            hold_hours=120,
-            weights=Weights(0.85, 0.05, 0.05, 0.05),
-        )
-
-    ahead, against = ("uptrend", "downtrend") if long else ("downtrend", "uptrend")
-    trend = Is("prior_trend", (ahead, f"extended_{ahead}"))
-    countertrend = Is("prior_trend", (against, f"extended_{against}"))
-    through = Is("price_action", ("breaking_resistance" if long else "breaking_support",))
-    lines = BelowField("macd_signal", "macd") if long else BelowField("macd", "macd_signal")
-    spent = Below("rsi", 40) if long else Above("rsi", 60)
-    turned = (
-        Is("support_test", ("holding", "major_support"))
-        if long
-        else Is("resistance_test", ("near", "rejected"))
-    )
-    return (
-        page(
-            "breakout",
-            0.85,
-            (moved(3), Above("volume_ratio", 1.5)),
-            Preferred(0.20, through),
-            Preferred(0.10, lines),
-            Preferred(0.10, trend),
-        ),
-        page(
-            "momentum",
-            0.80,
-            (moved(2), trend, Above("volume_ratio", 1)),
-            Preferred(0.20, through),
-            Preferred(0.10, lines),
-            Preferred(0.10, Above("volume_ratio", 1.5)),
-        ),
-        page(
-            "reversal",
-            0.78,
-            (moved(2), countertrend),
-            Preferred(0.15, Above("volume_ratio", 1.5)),
-            Preferred(0.15, turned),
-            Preferred(0.10, spent),
-        ),
-        page(
-            "volume_anomaly",
-            0.75,
-            (moved(1), Above("volume_ratio", 2)),
-            Preferred(0.15, through),
-            Preferred(0.15, lines),
-            Preferred(0.10, trend),
-        ),
-    )
-
-
-BAR_PATTERNS: tuple[Pattern, ...] = _bar_patterns("long") + _bar_patterns("short")
-"""Patterns of ordinary bars: breakout, momentum, reversal and volume_anomaly, for each side."""
 
 BOOK: tuple[Pattern, ...] = TEN + BAR_PATTERNS
 """Every page of the book."""

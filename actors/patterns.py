@@ -19,8 +19,7 @@ MOST_POINTS = 0.4
 FIGURES = ("volume_ratio", "rsi", "macd", "macd_signal", "atr")
 
 _SIDES: dict[str, tuple[Pattern, ...]] = {
-    side: tuple(pattern for pattern in BOOK if pattern.direction in (side, "both"))
-    for side in ("long", "short")
+    side: tuple(pattern for pattern in BOOK if pattern.direction in (side, "both")) for side in ("long", "short")
 }
 
 

@@ -155,9 +155,7 @@ def _beyond(rule: LevelStop, side: int, entry: float, facts: Facts) -> float | N
     return None
 
 
-def _aim(
-    pattern: Pattern, side: int, *, entry: float, stop: float, facts: Facts, notes: list[str]
-) -> float | None:
+def _aim(pattern: Pattern, side: int, *, entry: float, stop: float, facts: Facts, notes: list[str]) -> float | None:
     """The mean of the targets on the winning side, weighted by what leaves there."""
     rule = pattern.targets
     if isinstance(rule, MoveTargets):
@@ -183,9 +181,7 @@ def _aim(
     return sum(price * portion for price, portion in kept) / sum(portion for _, portion in kept)
 
 
-def _remark(
-    width: float, reward_to_risk: float, confidence: float, pattern: Pattern, notes: list[str]
-) -> None:
+def _remark(width: float, reward_to_risk: float, confidence: float, pattern: Pattern, notes: list[str]) -> None:
     """The original's remarks on a plan."""
     if width > 0.10:
         notes.append(f"wide stop: {width:.1%}")

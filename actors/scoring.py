@@ -160,6 +160,4 @@ def _completeness(facts: Facts) -> float:
     # Symbol, price and direction are always known.
     essentials = (3 + share(("volume",))) / 4
     wider = share(("float", "market_cap", "catalyst", "rsi"))
-    return (
-        0.60 * essentials + 0.30 * wider + 0.10 * share(("sentiment", "short_interest", "analyst_upgrades"))
-    )
+    return 0.60 * essentials + 0.30 * wider + 0.10 * share(("sentiment", "short_interest", "analyst_upgrades"))
