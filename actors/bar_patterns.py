@@ -7,10 +7,11 @@
 | reversal | move over 2 %, sentiment against it | move over 2 %, trend against it |
 | volume_anomaly | volume over 2 times | the same, with a move over 1 %: less is consolidation |
 
-The scanner drew its sentiment at random; a trend that can be measured stands instead. Moves are those of the close
-against the close before. Weights and preferred rules are new: a plan needs a close beyond the levels of 20 bars, or
-the MACD, trend or volume that go with it. Stops are 2 ATR away; targets are the plan builder's multiples of the risk,
-1.5, 2.5 and 4. Of the demo's 11,958 bars (AAPL, GOOG, IBM, MSFT, 2000 to 2013) about 6 % become a plan.
+The scanner drew its sentiment at random; a trend that can be measured stands instead. Moves are those of
+the close against the close before. Weights and preferred rules are new: a plan needs a close beyond the
+levels of 20 bars, or the MACD, trend or volume that go with it. Stops are 2 ATR away; targets are the plan
+builder's multiples of the risk, 1.5, 2.5 and 4. Of the demo's 11,958 bars (AAPL, GOOG, IBM, MSFT, 2000 to
+2013) about 6 % become a plan.
 """
 
 from __future__ import annotations
