@@ -35,13 +35,9 @@ class Backoff:
         for name in ("first_s", "base_s", "cap_s", "stable_s"):
             _require_seconds(getattr(self, name), f"backoff.{name}")
         if not (math.isfinite(self.factor) and self.factor >= 1):
-            raise ConfigError(
-                f"a back-off's factor must be at least 1, not {self.factor}", field="backoff.factor"
-            )
+            raise ConfigError(f"a back-off's factor must be at least 1, not {self.factor}", field="backoff.factor")
         if not 0 <= self.jitter < 1:
-            raise ConfigError(
-                f"a back-off's jitter must lie in [0, 1), not {self.jitter}", field="backoff.jitter"
-            )
+            raise ConfigError(f"a back-off's jitter must lie in [0, 1), not {self.jitter}", field="backoff.jitter")
 
     def delay(self, streak: int, random: float) -> float:
         """Seconds to wait after failure number `streak` in a row, from 1; `random` lies in [0, 1)."""

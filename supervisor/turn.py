@@ -67,9 +67,7 @@ class Turn:
             case Begin():
                 if self.phase == "new":
                     self.phase = "starting"
-                    self.each(
-                        lambda child: child.state == "pending", lambda child: replace(child, state="waiting")
-                    )
+                    self.each(lambda child: child.state == "pending", lambda child: replace(child, state="waiting"))
             case Tick():
                 for name in self.children:
                     self.run_out(self.children[name])

@@ -104,7 +104,7 @@ def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None
 AGES = st.fixed_dictionaries({name: st.floats(0, 10) for name in NAMES})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(AGES, max_size=20), st.floats(0.1, 3.0))
 def test_nobody_is_sentenced_twice_or_without_being_late(rounds: list[dict[str, float]], gap: float) -> None:
     watch, lost = Watch(), list[str]()
@@ -115,7 +115,7 @@ def test_nobody_is_sentenced_twice_or_without_being_late(rounds: list[dict[str, 
     assert len(lost) == len(set(lost))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(NAMES), st.floats(0, 20), min_size=1),
     st.lists(st.tuples(st.floats(0, 20), st.floats(0.1, 30)), max_size=3),

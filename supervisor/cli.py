@@ -1,0 +1,237 @@
+"""The command `supervisor`: see what runs and why not, and put one child aside, back, or anew."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ark.cli import EXIT_ERROR, EXIT_OK, EXIT_USAGE, run_guarded
+from ark.client import Client
+from ark.errors import NodeError
+from ark.home import Home, default_home
+from supervisor.rendering import STYLES, Status, absent, as_json, event_line, is_well, status_lines, tree_lines
+
+__all__ = ["EXIT_DEGRADED", "EXIT_ERROR", "EXIT_NOTHING_RUNS", "EXIT_OK", "EXIT_USAGE", "main"]
+
+EXIT_DEGRADED = 3
+"""A child does not run, trading is halted, or the node does not answer."""
+EXIT_NOTHING_RUNS = 4
+"""No node runs over that home."""
+
+STATUS_TIMEOUT_S = 5.0
+ORDER_TIMEOUT_S = 15.0
+"""Longer than the node itself waits for a child to come to where it was sent."""
+REFRESH_S = 1.0
+LAST_EVENTS = 20
+
+_DESCRIPTION = "See what runs in an ARK node and why not, and put one child aside, back, or anew."
+_EPILOG = """\
+examples:
+  supervisor status                                  one line for each child
+  supervisor status --watch                          the same, refreshed in place
+  supervisor status --json | jq '.children[].state'
+  supervisor tree                                    who supervises whom
+  supervisor isolate joey --reason "odd confidence"  stop joey, keep its signals waiting
+  supervisor release joey --reason "model replaced"  start it anew; what waited flows again
+  supervisor restart kyle --reason "new settings"    an orderly stop and a start
+  supervisor events --follow                         what happened, and what happens
+
+exit codes of status and tree:
+  0  all is well
+  3  something is degraded: a child does not run, trading is halted, the node does not answer
+  4  nothing runs
+other commands: 0 done, 1 error, 2 wrong command line
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry of the console script.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as end:  # argparse has said why
+        return int(end.code or EXIT_OK)
+    command: Callable[[argparse.Namespace], int] = arguments.run
+    return run_guarded(lambda: command(arguments))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="supervisor",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_common(parser, home=default_home(), as_json=False)
+    places = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        place = places.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        # Options may stand before or behind the command; only where they are given do they count.
+        _add_common(place, home=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
+        place.set_defaults(run=run)
+        return place
+
+    status = add("status", _status, "print one line for each child, and exit by how the node is")
+    status.add_argument("--watch", action="store_true", help="refresh in place until Ctrl-C")
+    add("tree", _tree, "print who supervises whom, and exit by how the node is")
+    for name, about, needed in (
+        ("isolate", "stop one agent and keep it down; its signals wait before it", True),
+        ("release", "start an isolated agent anew; its signals flow again", True),
+        ("restart", "stop one child in an orderly way, and start it anew", False),
+    ):
+        order = add(name, _order, about)
+        order.add_argument("agent", metavar="AGENT", type=_text, help="its name, as `supervisor status` prints it")
+        order.add_argument(
+            "--reason",
+            type=_text,
+            required=needed,
+            default="by an operator",
+            metavar="TEXT",
+            help="why; it stands in the status and in the events" + ("" if needed else " (optional)"),
+        )
+    events = add("events", _events, "print what happened last")
+    events.add_argument(
+        "--last", type=_count, default=LAST_EVENTS, metavar="N", help="how many (default: %(default)s)"
+    )
+    events.add_argument("--follow", action="store_true", help="go on with what happens, until Ctrl-C")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, *, home: Any, as_json: Any) -> None:
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=home,
+        metavar="DIR",
+        help="the node's home (default: ARK_HOME, or the user's state folder)",
+    )
+    parser.add_argument("--json", action="store_true", default=as_json, help="print JSON")
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return value.strip()
+
+
+def _count(value: str) -> int:
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number, 0 or more")
+    return int(value)
+
+
+# Looking
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    if arguments.watch:
+        return _watch(arguments)
+    return _show(arguments, status_lines)
+
+
+def _tree(arguments: argparse.Namespace) -> int:
+    return _show(arguments, tree_lines)
+
+
+def _show(arguments: argparse.Namespace, render: Callable[[Status], list[str]]) -> int:
+    code, status, trouble = _look(arguments.home)
+    if arguments.json:
+        print(as_json(status))
+    elif not trouble:
+        print("\n".join(render(status)))
+    if trouble:
+        print(f"error: {trouble}", file=sys.stderr)
+    return code
+
+
+def _look(home: Path) -> tuple[int, Status, str]:
+    """The exit code, the status document, and what is wrong if the node did not answer."""
+    place = Home(home)
+    try:
+        with Client.for_home(home, timeout_s=STATUS_TIMEOUT_S) as client:
+            status = client.request("status", patience_s=STATUS_TIMEOUT_S / 2)
+    except NodeError as error:
+        status = absent(place.halt_reason())
+        if not place.is_locked():
+            return EXIT_NOTHING_RUNS, status, str(error)
+        return EXIT_DEGRADED, {**status, "state": "unreachable"}, str(error)
+    return (EXIT_OK if is_well(status) else EXIT_DEGRADED), status, ""
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    """Show the status again and again; a node that goes away or comes back is part of the show."""
+    code = EXIT_OK
+    try:
+        if arguments.json:
+            while True:
+                code, status, _ = _look(arguments.home)
+                print(as_json(status, indent=None), flush=True)
+                time.sleep(REFRESH_S)
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(Text("looking ..."), auto_refresh=False) as live:
+            while True:
+                code, status, trouble = _look(arguments.home)
+                text = Text(trouble or "\n".join(status_lines(status)), no_wrap=True, overflow="ellipsis")
+                for word, style in STYLES.items():
+                    text.highlight_regex(rf" {word}(?= |$)", style)
+                live.update(text, refresh=True)
+                time.sleep(REFRESH_S)
+    except KeyboardInterrupt:
+        return code
+
+
+# Ordering
+
+
+def _order(arguments: argparse.Namespace) -> int:
+    with Client.for_home(arguments.home, timeout_s=ORDER_TIMEOUT_S) as client:
+        reply = client.request(arguments.command, agent=arguments.agent, reason=arguments.reason)
+    print(as_json(reply) if arguments.json else f"{arguments.agent}: {reply.get('state', 'done')}")
+    return EXIT_OK
+
+
+# Events
+
+
+def _events(arguments: argparse.Namespace) -> int:
+    for event in _past_events(Home(arguments.home), arguments.last):
+        _print_event(event, arguments.json)
+    if arguments.follow:
+        with Client.for_home(arguments.home) as client:
+            for topic, event in client.events(["event."]):
+                _print_event({"kind": topic.removeprefix("event."), **event}, arguments.json)
+    return EXIT_OK
+
+
+def _past_events(home: Home, last: int) -> Iterator[dict[str, Any]]:
+    """The newest lines of the supervisors' log, oldest first; it can be read while nothing runs."""
+    try:
+        with open(home.logs / "supervision.log", encoding="utf-8", errors="replace") as log:
+            lines = deque(log, maxlen=last)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NodeError(f"cannot read {error.filename}: {error.strerror}") from error
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # a line that was cut short by a crash
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def _print_event(event: dict[str, Any], json_wanted: bool) -> None:
+    print(as_json(event, indent=None) if json_wanted else event_line(event), flush=True)
