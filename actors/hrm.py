@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -75,6 +75,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             there already.
         approval_ttl_s: How long an approval holds, seconds.
         fractional: Whether a quantity computed from a share of equity may be a fraction of a unit.
+        day: Whose days the daily loss is counted by: the `clock`'s (UTC), or, for a replay of old bars, the
+            `bars`' own. Whoever sends bars decides then when a day ends: not for live trading.
     """
 
     max_position_size: Decimal = CEILINGS.max_position_size
@@ -85,6 +87,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     starting_equity: Decimal = Decimal(100_000)
     approval_ttl_s: float = 30.0
     fractional: bool = False
+    day: Literal["clock", "bars"] = "clock"
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], agent: str) -> Policy:
@@ -169,7 +172,8 @@ class HRM(Agent[Case]):
         self.ruleset = ruleset_digest(self._limits)
         self._secret = context.secret("approval")
         self._books = Books(context.database)
-        self.portfolio, self.last_fill = self._books.load(self.policy.starting_equity, context.now())
+        opened = context.now() if self.policy.day == "clock" else 0.0
+        self.portfolio, self.last_fill = self._books.load(self.policy.starting_equity, opened)
         self._newest_fill = self.last_fill
         self._asked_at, self._asked_after = -math.inf, self.last_fill
         self._ask(context)
@@ -177,8 +181,11 @@ class HRM(Agent[Case]):
     def handle(self, message: Case, context: Context) -> Case:
         """Judge the case's plan. A case without one passes as it is; its bar still moves the marks."""
         now = context.now()
-        self._roll_day(now)
         market = message.market
+        if self.policy.day == "clock":
+            self._roll_day(now)
+        elif market is not None and market.bar is not None:
+            self._roll_day(market.bar.ts)
         symbol = message.signal.symbol
         if market is not None and market.bar is not None:
             close = Decimal(str(market.bar.close))
@@ -290,7 +297,8 @@ class HRM(Agent[Case]):
     def notice(self, notice: Fill | FillsHead, context: Context) -> None:
         """Take Kenny's fills in the order of their numbers; ask again where one is missing."""
         now = context.now()
-        self._roll_day(now)
+        if self.policy.day == "clock":
+            self._roll_day(now)
         self._newest_fill = max(self._newest_fill, notice.number)
         if isinstance(notice, Fill) and notice.number == self.last_fill + 1:
             self.portfolio.apply_fill(notice)

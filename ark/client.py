@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -165,12 +165,15 @@ class Client:
         """The tree, the halt, and the counts of signals."""
         return self.request("status", patience_s=2.0)
 
-    def events(self, topics: Sequence[str] = ("",), *, endpoint: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    def events(
+        self, topics: Sequence[str] = ("",), *, endpoint: str = "", until: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         """What the node publishes, as pairs of topic and content, until the caller stops asking.
 
         Args:
             topics: Beginnings of topics, such as `outcome.AAPL` or `event.`; empty for all.
             endpoint: Where; known by itself to a client made with `for_home`.
+            until: Asked five times a second; once it is true, the events end.
         """
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.RECONNECT_IVL, 20)
@@ -178,7 +181,9 @@ class Client:
             socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         socket.connect(endpoint or self._events_endpoint or "tcp://127.0.0.1:5556")
         try:
-            while True:
+            while not until():
+                if not socket.poll(200):
+                    continue
                 topic_frame, payload = socket.recv_multipart()
                 yield topic_frame.decode(), msgpack.unpackb(payload)
         finally:

@@ -29,7 +29,7 @@ from ark.topology import ROOT, tree
 
 __all__ = ["Guardian"]
 
-_PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "talib", "ark.agent_worker", "ark.gateway")
+_PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gateway")
 """Imported once, before the first fork, so that neither a start nor a restart pays for it. No agent code."""
 _STOP_S = 4.0
 _REBUILD_PERIOD_S = 60.0

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from ark.errors import RequestError
 from ark.signal import ACTIONS, Signal
 
 __all__ = [
     "LARGEST_MESSAGE",
+    "LARGEST_SIGNAL",
+    "MOST_SIGNALS",
     "OPERATIONS",
     "Code",
     "Request",
@@ -27,6 +31,14 @@ __all__ = [
 
 LARGEST_MESSAGE = 1 << 20
 """Bytes; a larger message ends the connection that sent it."""
+LARGEST_SIGNAL = 1 << 16
+"""Bytes. A signal travels through every agent, many in one frame; what is larger belongs elsewhere."""
+MOST_SIGNALS = 1000
+"""In one request: a request is answered at once, and its answer is bounded as it is."""
+LONGEST_ID = 1024
+"""Bytes of a request's id, which is echoed in the reply."""
+DEEPEST = 32
+"""Levels of maps and lists in `features`, `metadata` and an id."""
 
 
 class Role(Enum):
@@ -78,10 +90,10 @@ class Request(msgspec.Struct, frozen=True):
     id: msgspec.Raw = msgspec.Raw(b"\xc0")
     signal: msgspec.Raw = msgspec.Raw(b"")
     signals: list[msgspec.Raw] = []
-    trace_id: str | None = None
+    trace_id: Annotated[str, Meta(max_length=64)] | None = None
     timeout_ms: float = 0
-    agent: str | None = None
-    reason: str = ""
+    agent: Annotated[str, Meta(max_length=64)] | None = None
+    reason: Annotated[str, Meta(max_length=500)] = ""
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -110,6 +122,7 @@ def parse_request(frame: bytes, role: Role) -> Request:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(f"a request is one msgpack map: {error}", code=Code.MALFORMED) from None
+    _check_id(request.id)
     if request.v != 1:
         raise RequestError(
             f"protocol {request.v} is not spoken here; use 1", code=Code.UNSUPPORTED_VERSION, field="v"
@@ -133,9 +146,11 @@ def parse_request(frame: bytes, role: Role) -> Request:
 def request_id(frame: bytes) -> msgspec.Raw:
     """The id of a request that may be wrong otherwise; nil where none can be read."""
     try:
-        return _heads.decode(frame).id
-    except (msgspec.DecodeError, RecursionError):
+        id_ = _heads.decode(frame).id
+        _check_id(id_)
+    except (msgspec.DecodeError, RecursionError, RequestError):
         return msgspec.Raw(b"\xc0")
+    return id_
 
 
 def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
@@ -147,6 +162,8 @@ def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
     Raises:
         RequestError: With the field that is missing or wrong.
     """
+    if len(raw) > LARGEST_SIGNAL:
+        raise RequestError(f"a signal has at most {LARGEST_SIGNAL} bytes", code=Code.INVALID, field="signal")
     try:
         signal = _signals.decode(raw)
     except msgspec.ValidationError as error:
@@ -155,6 +172,8 @@ def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, RecursionError, OverflowError) as error:
         raise RequestError(f"a signal is a map: {error}", code=Code.MALFORMED, field="signal") from None
+    for field in ("features", "metadata"):
+        _check_tree(getattr(signal, field), field)
     given = _keys.decode(raw)
     return signal, [key[:64] for key in given if key not in _FIELDS]
 
@@ -175,9 +194,54 @@ def nearest(word: str, known: Any) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def _check_id(id_: msgspec.Raw) -> None:
+    """Refuse an id that could not be echoed to the client in a way that it can read."""
+    if len(id_) > LONGEST_ID:
+        raise RequestError(f"`id` has at most {LONGEST_ID} bytes", code=Code.INVALID, field="id")
+    try:
+        value = msgspec.msgpack.decode(id_)
+    except (msgspec.DecodeError, ValueError, OverflowError, TypeError, RecursionError) as error:
+        raise RequestError(f"`id`: {error}", code=Code.INVALID, field="id") from None
+    if _fault(value, DEEPEST, finite=False):
+        raise RequestError(f"`id` is nested more than {DEEPEST} levels deep", code=Code.INVALID, field="id")
+
+
+def _check_tree(value: Any, field: str) -> None:
+    fault = _fault(value, DEEPEST) if value else None
+    if fault:
+        text, path = fault
+        place = ".".join((field, *(key[:64] for key in reversed(path[-4:]))))
+        raise RequestError(f"`{place}` {text}", code=Code.INVALID, field=place)
+
+
+def _fault(value: Any, levels: int, *, finite: bool = True) -> tuple[str, list[str]] | None:
+    """What is wrong with a tree of maps and lists, and the way to it from the inside out; None for nothing."""
+    if isinstance(value, float):
+        return ("must be a finite number", []) if finite and not math.isfinite(value) else None
+    if isinstance(value, (str, int)) or value is None:
+        return None
+    if isinstance(value, dict):
+        inside: Any = value.items()
+    elif isinstance(value, (list, tuple)):
+        inside = enumerate(value)
+    else:
+        return None
+    if not levels:
+        return f"is nested more than {DEEPEST} levels deep", []
+    for key, each in inside:
+        fault = _fault(each, levels - 1, finite=finite)
+        if fault:
+            fault[1].append(str(key))
+            return fault
+    return None
+
+
 def _invalid(message: str) -> RequestError:
     """Turn msgspec's words into ours, with the field's name."""
     text, _, place = message.partition(" - at ")
+    key, _, within = place.partition(" in ")
+    if key == "`key`":  # a key of a map, which is not text
+        text, place = f"a key: {text}", within
     field = place.strip("`").removeprefix("$").lstrip(".") or None
     missing = re.search(r"missing required field `(.+?)`", text)
     named = re.match(r"`(\w+)`", text)

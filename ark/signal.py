@@ -14,9 +14,12 @@ __all__ = ["ACTIONS", "Bar", "Signal"]
 ACTIONS = ("trade", "observe")
 """The actions that the door lets in. `observe` shows a bar to the pipeline and asks for no trade by itself."""
 
-SYMBOL = r"^[A-Z0-9][A-Z0-9./:^=_-]{0,31}$"
+SYMBOL = r"^[A-Z0-9][A-Z0-9./:^=_-]{0,31}\Z"
 LARGEST = 1e12
 """No price, quantity or factor of a real market is larger; beyond it arithmetic loses whole units."""
+
+LATEST = 253_402_300_799.0
+"""The last second of the year 9999; no calendar goes beyond it."""
 
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
 _uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -78,7 +81,7 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
     target: Positive | None = None
     risk_reward_ratio: Positive | None = None
     source: Annotated[str, Meta(max_length=128)] = ""
-    ts: float | None = None
+    ts: Annotated[float, Meta(ge=0, le=LATEST)] | None = None
     features: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
 

@@ -62,7 +62,9 @@ class TestContext:
         return self.open("")
 
     def open(self, name: str) -> apsw.Connection:
-        return self._databases.setdefault(name, apsw.Connection(":memory:"))
+        if name not in self._databases:
+            self._databases[name] = apsw.Connection(":memory:")
+        return self._databases[name]
 
     def now(self) -> float:
         return self.clock

@@ -85,7 +85,8 @@ def describe(outcome: dict[str, Any]) -> str:
     reason = outcome.get("reason") or ""
     order = outcome.get("order")
     if outcome["status"] == "executed" and order:
-        reason = f"{order['side']} {order['quantity']} {order['symbol']} at {order.get('average_price') or order['price']}"
+        price = order.get("average_fill_price") or order.get("entry_price")
+        reason = f"{order.get('side')} {order.get('quantity')} at {price}, {order.get('status')}"
     return f"{outcome['trace_id']}  {outcome['status']:9} {outcome.get('symbol', ''):6} {reason}".rstrip()
 
 

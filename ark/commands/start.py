@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ark import config as configuration
 from ark.errors import NodeError
@@ -22,6 +23,10 @@ from ark.guardian import Guardian
 from ark.home import Home
 
 HELP = "start a node in the foreground"
+
+_DEMO: dict[tuple[str, ...], Any] = {("agents", "hrm", "settings", "day"): "bars"}
+"""In the demo thirteen years pass in a minute, and the daily loss is counted by the bars' days."""
+_DEMO_MARK = "demo"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +48,26 @@ def find_config(home: Path, named: Path | None) -> Path | None:
     return next((path for path in (home / "ark.toml", Path("ark.toml")) if path.is_file()), None)
 
 
+def _begin_demo(home: Home) -> None:
+    """Make a home the demo's own, and empty it of an earlier demo: its bars would all be old ones.
+
+    Raises:
+        NodeError: The home holds what no demo has written.
+    """
+    home.prepare()
+    mark = home.path / _DEMO_MARK
+    if home.is_locked():
+        return  # starting will say who is there
+    if not mark.exists() and any(home.data.iterdir()):
+        raise NodeError(
+            f"{home.path} holds a node's data, and the demo begins with an empty account",
+            hint="give the demo a home of its own: --home DIR",
+        )
+    mark.touch()
+    for path in home.data.iterdir():
+        path.unlink()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the node.
 
@@ -54,18 +79,18 @@ def run(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     home = Home(arguments.home)
     path = find_config(home.path, arguments.config)
-    config = configuration.load(
-        path,
-        overrides={
-            ("gateway", "endpoint"): arguments.gateway,
-            ("gateway", "events"): arguments.events,
-            ("metrics", "listen"): arguments.metrics,
-        },
-    )
+    overrides: dict[tuple[str, ...], Any] = {
+        ("gateway", "endpoint"): arguments.gateway,
+        ("gateway", "events"): arguments.events,
+        ("metrics", "listen"): arguments.metrics,
+    }
+    config = configuration.load(path, overrides={**overrides, **(_DEMO if arguments.demo else {})})
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
+    if arguments.demo:
+        _begin_demo(home)
     guardian = Guardian(home, config, say)
     feeder: list[subprocess.Popen[bytes]] = []
 
