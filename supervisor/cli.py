@@ -183,7 +183,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         with Live(Text("looking ..."), auto_refresh=False) as live:
             while True:
                 code, status, trouble = _look(arguments.home)
-                text = Text(trouble or "\n".join(status_lines(status)), no_wrap=True, overflow="ellipsis")
+                text = Text(trouble or "\n".join(status_lines(status)), no_wrap=not trouble, overflow="ellipsis")
                 for word, style in STYLES.items():
                     text.highlight_regex(rf" {word}(?= |$)", style)
                 live.update(text, refresh=True)

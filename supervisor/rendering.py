@@ -99,7 +99,9 @@ def event_line(event: Mapping[str, Any]) -> str:
     rest = [
         f"{_plain(key)}={_plain(value)}"
         for key, value in event.items()
-        if key not in ("at", "kind", "event", "name", "reason") and not (key == "agent" and value == name)
+        if value not in (None, "")
+        and key not in ("at", "kind", "event", "name", "reason")
+        and not (key == "agent" and value == name)
     ]
     reason = [_plain(event["reason"])] if event.get("reason") else []
     return f"{moment}  {_plain(kind):<12} {_plain(name):<12} {', '.join(reason + rest)}".rstrip()

@@ -130,7 +130,7 @@ def test_nothing_that_came_from_elsewhere_reaches_the_terminal_raw() -> None:
 
 
 def test_an_event_is_one_line_with_its_subject_first() -> None:
-    event = {"at": 1.5, "kind": "exited", "name": "kyle", "reason": "killed by signal 9", "pid": 12}
+    event = {"at": 1.5, "kind": "exited", "name": "kyle", "reason": "killed by signal 9", "pid": 12, "trace_id": ""}
     assert event_line(event)[19:] == "  exited       kyle         killed by signal 9, pid=12"
     logged = {"at": None, "event": "dead_letter", "agent": "kenny", "trace_id": "t-1"}
     assert event_line(logged)[19:] == "  dead_letter  kenny        trace_id=t-1"
