@@ -21,6 +21,8 @@ from ark.errors import ArkError
 from ark.home import Home
 
 BIN = Path(sys.executable).parent
+HOMES: list[Path] = []
+"""The home of every node of this session; `conftest` looks for processes that were left over them."""
 ROOT = Path(__file__).parent.parent
 
 ECHO = f"""
@@ -73,6 +75,7 @@ class Node:
 
     def __init__(self, home: Path, config: str = "") -> None:
         self.home = Home(home)
+        HOMES.append(self.home.path)
         self.home.path.mkdir(parents=True, exist_ok=True)
         gateway, events, metrics = free_ports(3)
         self.gateway = f"tcp://127.0.0.1:{gateway}"

@@ -1,0 +1,69 @@
+# `make` alone prints the targets. PYTHON chooses the interpreter that the virtual environment is made with,
+# VENV its folder, ARK_HOME the node's home, PYTEST further options of pytest.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARK_HOME ?= $(CURDIR)/.ark
+PYTEST ?=
+BIN := $(VENV)/bin
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help start test lint docs services soak bench clean
+
+help: ## print the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+start: $(VENV)/.installed ## make the environment, install, and run the demo until Ctrl-C
+	@exec $(BIN)/ark-run start --demo --home "$(ARK_HOME)"
+
+test: $(VENV)/.installed-test lint ## lint, types, layers, then every test but the soak
+	$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.installed-test ## write the generated tables of docs/ anew
+	$(BIN)/python -m docs.generate
+
+services: ## get what tests need from outside Python: Node.js and two packages of npm
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+	  if ! command -v apt-get >/dev/null; then \
+	    echo "make services: Node.js 18 or newer is missing, and this is no Debian: install nodejs and npm" >&2; exit 1; \
+	  elif [ "$$(id -u)" != 0 ]; then \
+	    echo "make services: Node.js is missing; run: sudo apt-get install nodejs npm" >&2; exit 1; \
+	  fi; \
+	  apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nodejs npm; \
+	fi
+	@if ! cmp -s examples/node/package-lock.json examples/node/node_modules/.installed; then \
+	  (cd examples/node && npm ci --ignore-scripts --no-audit --no-fund); \
+	  cp examples/node/package-lock.json examples/node/node_modules/.installed; \
+	fi
+	@echo "services: Node.js $$(node --version), examples/node is ready"
+
+soak: $(VENV)/.installed-test ## the long tests
+	$(BIN)/python -m pytest -m soak $(PYTEST)
+
+bench: $(VENV)/.installed-test ## measure, and print a table
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## take away caches and build output; the environment and .ark/ stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,test]'
+	@touch $(VENV)/.installed $@
