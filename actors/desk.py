@@ -40,10 +40,12 @@ class Desk:
         ((tokens, at, moment),) = database.execute("SELECT tokens, at, moment FROM kenny_state").fetchall()
         self._bucket = Bucket(float(tokens), float(at))  # type: ignore[arg-type]
         self.moment = int(moment)  # type: ignore[arg-type]
-        self._intended = Counter(
-            str(symbol)
-            for (symbol,) in database.execute("SELECT symbol FROM kenny_orders WHERE stage = 'intended'")
-        )
+        self._intended: dict[str, tuple[str, str]] = {}
+        for order_id, trace_id, symbol in database.execute(
+            "SELECT client_order_id, trace_id, symbol FROM kenny_orders WHERE stage = 'intended'"
+        ):
+            self._intended[str(order_id)] = (str(trace_id), str(symbol))
+        self._symbols = Counter(symbol for _, symbol in self._intended.values())
 
     def next_moment(self) -> int:
         """The number of the next intent."""
@@ -68,13 +70,16 @@ class Desk:
         )
         if not self._database.changes():
             return False
-        self._intended[symbol] += 1
+        self._intended[client_order_id] = (trace_id, symbol)
+        self._symbols[symbol] += 1
         return True
 
     def settle(self, client_order_id: str, trace_id: str, symbol: str, stage: str) -> None:
         """Note how an order ended on this desk, also one that was never intended."""
-        if self.stage(client_order_id) == "intended":
-            self._intended[symbol] -= 1
+        if self._intended.pop(client_order_id, None) is not None:
+            self._symbols[symbol] -= 1
+            if not self._symbols[symbol]:
+                del self._symbols[symbol]
         self._database.execute(
             "INSERT OR REPLACE INTO kenny_orders VALUES (?, ?, ?, ?)",
             (client_order_id, trace_id, symbol, stage),
@@ -82,7 +87,7 @@ class Desk:
 
     def awaits(self, symbol: str) -> bool:
         """Whether an order in the symbol is intended, so that the broker's view of it is about to change."""
-        return self._intended[symbol] > 0
+        return symbol in self._symbols
 
     def stage(self, client_order_id: str) -> str | None:
         """The stage of an order, None if it is not known here."""
@@ -90,7 +95,8 @@ class Desk:
 
     def trace_of(self, client_order_id: str) -> str:
         """The signal that an order is for; empty if it is not ours."""
-        return self._one("trace_id", client_order_id) or ""
+        intended = self._intended.get(client_order_id)
+        return intended[0] if intended else self._one("trace_id", client_order_id) or ""
 
     def _one(self, column: str, client_order_id: str) -> str | None:
         for (value,) in self._database.execute(

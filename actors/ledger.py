@@ -44,8 +44,8 @@ CREATE TRIGGER IF NOT EXISTS ledger_is_never_updated BEFORE UPDATE ON ledger
 CREATE TRIGGER IF NOT EXISTS ledger_is_never_deleted_from BEFORE DELETE ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS ledger_is_a_chain BEFORE INSERT ON ledger
-    WHEN NEW.seq != 1 + (SELECT coalesce(max(seq), 0) FROM ledger)
-    OR NEW.prev != coalesce((SELECT hash FROM ledger ORDER BY seq DESC LIMIT 1), zeroblob(32))
+    WHEN (NEW.seq - 1, NEW.prev) IS NOT (SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1)
+    AND NOT (NEW.seq = 1 AND NEW.prev = zeroblob(32) AND NOT EXISTS (SELECT 1 FROM ledger))
     BEGIN SELECT RAISE(ABORT, 'the row does not follow the last one'); END;
 """
 _INSERT = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

@@ -1,7 +1,8 @@
 """The truth map: what the agents agree on, how much, and who says so.
 
 A row stands for one question, such as `price:AAPL`. Its confidence is the share of the claims that agree with
-the value that is kept; the value is the claim of the one who is nearest to the market.
+the value that is kept; the value is the claim of the one who is nearest to the market. A number that hardly
+moved is not written again within a second: the map is a view for people, and every price is in the ledger.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ __all__ = ["NEAR", "Truth", "TruthMap", "truths"]
 
 NEAR = 0.005
 """Prices within 0.5 % of each other agree."""
+
+SLIGHT = 0.0005
+"""A number that moved by less than 0.05 % hardly moved."""
+FRESH_S = 1.0
+"""For so long."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS truth_map (
@@ -92,15 +98,20 @@ class TruthMap:
     def __init__(self, connection: apsw.Connection, updated_by: str) -> None:
         self._connection = connection
         self._updated_by = updated_by
+        self._last: dict[str, tuple[Truth, float]] = {}
         connection.execute(_SCHEMA)
 
     def put(self, truth: Truth, at: float) -> None:
-        """Replace the answer to a question.
+        """Replace the answer to a question, unless it is nearly the one that was written within the last second.
 
         Args:
             truth: The new answer.
             at: Now, seconds since the epoch.
         """
+        last = self._last.get(truth.key)
+        if last is not None and 0 <= at - last[1] < FRESH_S and _alike(truth, last[0]):
+            return
+        self._last[truth.key] = (truth, at)
         self._connection.execute(
             _PUT,
             (
@@ -125,3 +136,11 @@ class TruthMap:
                 tuple(msgspec.json.decode(sources)),
             )
         return None
+
+
+def _alike(one: Truth, other: Truth) -> bool:
+    if one.confidence != other.confidence or one.sources != other.sources:
+        return False
+    if isinstance(one.value, float) and isinstance(other.value, float):
+        return abs(one.value - other.value) <= SLIGHT * other.value
+    return bool(one.value == other.value)

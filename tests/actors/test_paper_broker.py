@@ -1,6 +1,7 @@
 """The paper broker fills as a careful person would, keeps exact books, and takes no order twice."""
 
 from decimal import Decimal as D
+from typing import Any
 
 import apsw
 import pytest
@@ -20,7 +21,7 @@ def paper(connection: apsw.Connection | None = None, costs: Costs = FREE, cash: 
     return PaperBroker(connection or apsw.Connection(":memory:"), costs=costs, cash=cash)
 
 
-def order(name: str = "ark-1", **changes: object) -> Order:
+def order(name: str = "ark-1", **changes: Any) -> Order:
     facts = {
         "client_order_id": name,
         "symbol": "AAPL",
@@ -34,7 +35,7 @@ def order(name: str = "ark-1", **changes: object) -> Order:
     return Order(**facts)  # type: ignore[arg-type]
 
 
-def short(name: str = "ark-1", **changes: object) -> Order:
+def short(name: str = "ark-1", **changes: Any) -> Order:
     return order(name, **({"side": "sell", "stop_loss": D(105), "target": D(90)} | changes))
 
 
@@ -183,7 +184,7 @@ class TestLegs:
         broker.cancel("ark-1", at=2.0)
         broker.cancel("ark-1", at=2.5)
         (line,) = broker.fills(0)
-        assert (line.leg, line.quantity, line.number) == ("cancel", 0, 1)
+        assert (line.leg, line.quantity, line.number) == ("cancel", D(0), 1)
         assert found(broker).status == "cancelled"
         assert not broker.concerns("AAPL")
         assert broker.cancel("unknown", at=3.0) is None
@@ -244,7 +245,7 @@ class TestRejection:
         ],
     )
     def test_an_order_that_makes_no_sense_is_rejected_and_can_be_found(
-        self, changes: dict[str, object], reason: str
+        self, changes: dict[str, Any], reason: str
     ) -> None:
         broker = paper()
         with pytest.raises(OrderRejected) as caught:
@@ -305,11 +306,16 @@ class TestDurability:
         connection = apsw.Connection(":memory:")
         broker = paper(connection)
         broker.submit(order("a"), at=1.0)
-        with pytest.raises(ZeroDivisionError), broker.batch():
-            broker.submit(order("b"), at=2.0)
-            assert broker.find("b")
-            assert len(broker.fills(0)) == 2
-            raise ZeroDivisionError
+
+        def fail() -> None:
+            with broker.batch():
+                broker.submit(order("b"), at=2.0)
+                assert broker.find("b")
+                assert len(broker.fills(0)) == 2
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
         assert broker.find("b") is None
         assert (broker.head, broker.cash) == (1, D(99_000))
         assert submissions(connection) == [("a", "")]
@@ -338,6 +344,7 @@ steps = st.one_of(
 def test_cash_and_positions_are_what_the_fills_say_to_the_last_digit(course: list[tuple[object, ...]]) -> None:
     connection = apsw.Connection(":memory:")
     broker = paper(connection, Costs())
+    reasons: set[str] = set()
     for moment, (what, *rest) in enumerate(course, 1):
         if what in ("market", "limit"):
             symbol, buys, quantity, price = rest
@@ -352,13 +359,14 @@ def test_cash_and_positions_are_what_the_fills_say_to_the_last_digit(course: lis
                     reference=D(100),
                 )
             except OrderRejected as error:
-                assert error.reason == "INSUFFICIENT_BUYING_POWER"
+                reasons.add(error.reason)
         elif what == "price":
             broker.on_price(rest[0], rest[1], at=float(moment), moment=moment)  # type: ignore[arg-type]
         elif what == "cancel":
             broker.cancel(f"o{rest[0]}", at=float(moment), moment=moment)
         else:
             broker = paper(connection, Costs())
+    assert reasons <= {"INSUFFICIENT_BUYING_POWER"}
     fills = broker.fills(0)
     assert [each.number for each in fills] == list(range(1, len(fills) + 1))
     cash, held = D(100_000), {"A": D(0), "B": D(0)}

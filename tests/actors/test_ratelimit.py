@@ -24,9 +24,7 @@ def test_ten_go_at_once_by_default_and_the_eleventh_waits_a_second() -> None:
 
 
 @given(limits, waits)
-def test_a_bucket_never_holds_more_than_its_burst_nor_less_than_nothing(
-    limit: Limit, pauses: list[float]
-) -> None:
+def test_a_bucket_never_holds_more_than_its_burst_nor_less_than_nothing(limit: Limit, pauses: list[float]) -> None:
     now, bucket = 1_700_000_000.0, full(limit, 1_700_000_000.0)
     for pause in pauses:
         now += pause
