@@ -54,14 +54,24 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The exporter's HTTP address."""
+    """The exporter: metrics and health over HTTP.
+
+    Attributes:
+        listen: Its address, `HOST:PORT`, on loopback.
+        enabled: Whether there is one.
+    """
 
     listen: Annotated[str, Meta(pattern=r"^.+:\d{1,5}$")] = "127.0.0.1:9090"
     enabled: bool = True
 
 
 class PipelineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The agents by name, in the order in which a signal passes them, and who shares which secret."""
+    """The pipeline.
+
+    Attributes:
+        agents: The agents by name, in the order in which a signal passes them.
+        secrets: Who shares which secret: the agents' names, by the secret's name.
+    """
 
     agents: Annotated[tuple[Name, ...], Meta(min_length=1)] = ("kyle", "joey", "hrm", "kenny", "aletheia")
     secrets: dict[Name, tuple[Name, ...]] = msgspec.field(default_factory=lambda: {"approval": ("hrm", "kenny")})
@@ -87,6 +97,16 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     A restart costs some 20 ms and loses nothing, so the intensity is generous: it is there to end a loop of
     crashes, not to punish an incident. A child that cannot stay up is started at most about every
     `backoff_cap_s`, which exceeds the intensity within half a minute.
+
+    Attributes:
+        intensity: So many restarts within `period_s` are borne; one more, and the supervisor gives up.
+        period_s: The length of that window.
+        backoff_base_s: How long a child waits before its second restart in a row; it doubles from there.
+        backoff_cap_s: The longest that it waits.
+        stable_s: After it ran for so long, the waiting begins anew.
+        shutdown_s: How long a process gets for an orderly stop before it is killed; a supervisor gets twice as long.
+        start_timeout_s: How long a process gets until it is ready; a supervisor gets three times as long.
+        rebuilds: So often within a minute `ark-run start` builds a tree anew that went down as a whole.
     """
 
     intensity: Annotated[int, Meta(ge=1, le=100_000)] = 50
@@ -100,7 +120,12 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class WatchdogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A process whose loop has not gone round for `missed` times `interval_s` is hung, and restarted."""
+    """A process whose loop has not gone round for `missed` times `interval_s` is hung, and restarted.
+
+    Attributes:
+        interval_s: The interval of heartbeats.
+        missed: How many may be missed.
+    """
 
     interval_s: Seconds = 1.0
     missed: Annotated[int, Meta(ge=1, le=1000)] = 2
