@@ -24,7 +24,7 @@ from ark.errors import BootError
 from ark.home import Home
 from ark.host import load_object
 from ark.journal import Journal, open_database
-from ark.message import LETTER, WORK, Envelope, unpack
+from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.wire import Outbox, mailbox
 
 __all__ = ["AgentWorker"]
@@ -134,7 +134,7 @@ class AgentWorker:
         by_destination: dict[str, list[Envelope]] = {}
         for destination, envelope in self._stage.take_outgoing():
             by_destination.setdefault(destination, []).append(envelope)
-            if destination == self._successor and envelope.epoch == self._counted_epoch:
+            if envelope.kind != NOTICE and destination == self._successor and envelope.epoch == self._counted_epoch:
                 self._sent += 1
         for destination, envelopes in by_destination.items():
             outbox = self._outboxes.get(destination)

@@ -14,6 +14,7 @@ import zmq
 
 from ark.errors import NodeError, RequestError
 from ark.home import Home, default_home
+from ark.protocol import LARGEST_MESSAGE, Code
 
 __all__ = ["Client"]
 
@@ -89,6 +90,12 @@ class Client:
         self._number += 1
         number = self._number
         frame = msgpack.packb({"v": 1, "op": op, "id": number, **fields})
+        if len(frame) > LARGEST_MESSAGE:
+            raise RequestError(
+                f"a request of {len(frame)} bytes; the node takes {LARGEST_MESSAGE}",
+                code=Code.INVALID,
+                field="signals" if "signals" in fields else None,
+            )
         until = time.monotonic() + self._timeout_s
         while True:
             wait_s = min(until - time.monotonic(), patience_s or self._timeout_s)
@@ -133,7 +140,10 @@ class Client:
             try:
                 reply = self.request("inject", signals=batch, patience_s=2.0)
             except RequestError as error:
-                if error.code != "busy" or time.monotonic() >= until:
+                if error.field == "signals" and len(batch) > 1:  # too many or too large for one request
+                    half = len(batch) // 2
+                    return self._inject_batch(batch[:half]) + self._inject_batch(batch[half:])
+                if error.code != Code.BUSY or time.monotonic() >= until:
                     raise
                 time.sleep(0.02)
                 continue

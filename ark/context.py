@@ -70,6 +70,8 @@ class StageContext:
         return self._secrets[name]
 
     def send(self, agent: str, notice: Any) -> None:
+        if agent not in self.pipeline:
+            raise AgentError(f"agent {self.agent} sends a notice to {agent!r}, which is no agent of the pipeline")
         self._sent.append((agent, NOTICE, encode(notice)))
 
     def event(self, kind: str, **fields: Any) -> None:

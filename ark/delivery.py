@@ -190,6 +190,13 @@ class Dispatcher:
         return Envelope(kind, pending.trace_id, pending.symbol, pending.seq, self.epoch, pending.sent, payload)
 
 
+class _Outcome(msgspec.Struct, frozen=True):
+    """What the gateway reads of an outcome."""
+
+    trace_id: str
+    status: str
+
+
 class Stage:
     """The agent's side: admits, has the agent handle, commits, and gives out what to send.
 
@@ -224,6 +231,7 @@ class Stage:
         self._journal = journal
         self._note = note
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(agent.takes)
+        self._outcomes = msgspec.msgpack.Decoder(_Outcome)
         self._letters = msgspec.msgpack.Decoder(Letter)
         self._notices = None if agent.notices is None else msgspec.msgpack.Decoder(agent.notices)
         self._intents: msgspec.msgpack.Decoder[Any] | None = (
@@ -345,6 +353,8 @@ class Stage:
         span = Span(self.context.agent, self.context.version, received_ns, answered_ns)
         spans = (*envelope.spans, span)
         payload = encode(answer)
+        if self._successor == GATEWAY:
+            self._check_outcome(payload)
         if self._journal:
             self._journal.record_answer(envelope.trace_id, bytes(payload), spans)
         return self._onward(envelope, payload, spans=spans)
@@ -358,13 +368,23 @@ class Stage:
             )
         answer = self.agent.bury(letter, self.context)
         if self._successor == GATEWAY:
-            if answer is None:
-                raise AgentError(f"agent {self.context.agent} is the last one and gave a letter no outcome")
-            return self._onward(envelope, encode(answer), spans=envelope.spans)
+            payload = encode(answer)
+            self._check_outcome(payload)
+            return self._onward(envelope, payload, spans=envelope.spans)
         if answer is not None:
             records = {**letter.records, self.context.agent: bytes(encode(answer))}
             letter = msgspec.structs.replace(letter, records=records)
         return self._onward(envelope, encode(letter), spans=envelope.spans)
+
+    def _check_outcome(self, payload: msgspec.Raw) -> None:
+        """An outcome that the gateway could not read must end the agent that gave it, and not the gateway."""
+        try:
+            self._outcomes.decode(payload)
+        except msgspec.DecodeError as error:
+            raise AgentError(
+                f"agent {self.context.agent} is the last one and gave no outcome: {error}",
+                hint="an outcome is a map with `trace_id` and `status`, and whatever else it wants",
+            ) from error
 
     def _onward(self, envelope: Envelope, payload: msgspec.Raw, *, spans: tuple[Span, ...]) -> tuple[str, Envelope]:
         kind = OUTCOME if self._successor == GATEWAY else envelope.kind

@@ -49,8 +49,11 @@ class Door:
     def __init__(self, intake: Intake, *, epoch: int, window: int = 512, stall_s: float = 30.0) -> None:
         self.intake = intake
         self.dispatcher = Dispatcher(epoch=epoch, window=window, stall_s=stall_s)
+        self.unfinished_bytes = 0
+        """Bytes of all accepted signals without an outcome."""
         for pending in intake.unfinished():
             self.dispatcher.accept(pending)
+            self.unfinished_bytes += len(pending.payload)
         self._fresh: dict[str, Pending] = {}
         self._finished: list[Finished] = []
         self._writing = False
@@ -77,6 +80,7 @@ class Door:
         signal = msgspec.structs.replace(signal, trace_id=trace_id, ts=now if signal.ts is None else signal.ts)
         self._write()
         payload = msgspec.msgpack.encode(signal)
+        self.unfinished_bytes += len(payload)
         self._fresh[trace_id] = self.intake.add(trace_id, signal.symbol, payload, now)
         return trace_id, "accepted"
 
@@ -132,6 +136,7 @@ class Door:
     def _record(self, pending: Pending, status: str, outcome: bytes) -> None:
         self._write()
         self.intake.finish(pending, status, outcome)
+        self.unfinished_bytes -= len(pending.payload)
         self._finished.append(Finished(pending.trace_id, pending.symbol, outcome))
 
     def _write(self) -> None:

@@ -83,6 +83,12 @@ class Engine:
         assert self._root_handle is not None
         return self._root_handle
 
+    @property
+    def root_pid(self) -> int:
+        """The root's process."""
+        assert self._root_pid is not None
+        return self._root_pid
+
     def hear(self) -> list[dict[str, Any]]:
         """What the root has said."""
         return self._line.hear() if self._line else []

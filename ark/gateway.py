@@ -31,6 +31,16 @@ __all__ = ["GatewayWorker"]
 
 _DRAIN = 256
 """Messages taken from one socket in one round."""
+_ROUND_S = 0.05
+"""A round takes no more from a front door after so long: the rest of the loop must go round, whoever floods."""
+_INCOMING = 64
+"""Requests of one client that may wait here, each of up to 1 MiB."""
+_OUTGOING = 1000
+"""Replies that may wait for one client; more are dropped."""
+_BACKLOG_BYTES = 64 << 20
+"""Bytes of signals that may wait for their outcome, beside their number in the configuration."""
+_MOST_WAITERS = 10_000
+"""Clients' questions that may wait for an outcome."""
 _LONGEST_WAIT_S = 600.0
 _RETRY_AFTER_MS = 50
 
@@ -63,6 +73,7 @@ class GatewayWorker:
         self._replies: list[tuple[Route, bytes]] = []
         self._published: list[tuple[bytes, bytes]] = []
         self._waiting: dict[str, list[tuple[float, Route, msgspec.Raw]]] = {}
+        self._waiters = 0
         self._asked: dict[int, tuple[Route, msgspec.Raw]] = {}
         self._questions = 0
         self._sent = 0
@@ -73,13 +84,18 @@ class GatewayWorker:
         """Open every socket."""
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         operators = f"ipc://{self._home.socket('operator')}"
-        limits = {"largest": protocol.LARGEST_MESSAGE, "high_water": 1000}
+        limits = {"largest": protocol.LARGEST_MESSAGE, "incoming": _INCOMING, "outgoing": _OUTGOING}
         self._doors = {
             bind(self._zmq, zmq.ROUTER, self._config.endpoint, **limits): Role.INJECTOR,
             bind(self._zmq, zmq.ROUTER, operators, **limits): Role.OPERATOR,
         }
         self._events = bind(
-            self._zmq, zmq.PUB, self._config.events, largest=protocol.LARGEST_MESSAGE, high_water=10_000
+            self._zmq,
+            zmq.PUB,
+            self._config.events,
+            largest=protocol.LARGEST_MESSAGE,
+            incoming=_INCOMING,
+            outgoing=10_000,
         )
         self._inbox = mailbox(self._zmq, self._home.mailbox("gateway"))
         self._first = Outbox(self._zmq, self._home.mailbox(self._pipeline[0]))
@@ -107,6 +123,7 @@ class GatewayWorker:
     # What comes in
 
     def _open_door(self, door: zmq.Socket[bytes], role: Role) -> None:
+        until = time.monotonic() + _ROUND_S
         for _ in range(_DRAIN):
             try:
                 *route, frame = door.recv_multipart(zmq.NOBLOCK)
@@ -115,12 +132,17 @@ class GatewayWorker:
             self._handled += 1
             way = (door, route)
             try:
+                if len(route) > 2 or any(route[1:]):  # a client's name, and the empty delimiter of a REQ
+                    way = (door, route[:1])
+                    raise RequestError("a request is one frame", code=Code.MALFORMED)
                 request = protocol.parse_request(frame, role)
                 answer = self._answer(request, way)
             except RequestError as error:
                 answer = protocol.reply(protocol.request_id(frame), ok=False, error=protocol.error_body(error))
             if answer is not None:
                 self._replies.append((way, answer))
+            if time.monotonic() > until:
+                return
 
     def _collect(self) -> None:
         for _ in range(_DRAIN):
@@ -189,23 +211,28 @@ class GatewayWorker:
     def _inject(self, request: Request) -> bytes:
         single = len(request.signal) > 0
         raws = [request.signal] if single else request.signals
-        if not raws:
+        if not raws or (single and request.signals):
             raise RequestError(
-                "inject takes `signal`, a map, or `signals`, a list of maps",
+                "inject takes either `signal`, a map, or `signals`, a list of maps",
                 code=Code.INVALID,
-                field="signal",
+                field="signals" if single else "signal",
             )
+        most = min(protocol.MOST_SIGNALS, self._config.backlog)
+        if len(raws) > most:
+            raise RequestError(f"`signals` has at most {most} signals", code=Code.INVALID, field="signals")
         if self._door.unfinished + len(raws) > self._config.backlog:
-            error = {
-                "code": Code.BUSY,
-                "message": f"{self._config.backlog} signals may wait for their outcome; try again later",
-                "field": None,
-            }
-            return protocol.reply(request.id, ok=False, error=error, retry_after_ms=_RETRY_AFTER_MS)
+            return self._busy(request, f"{self._config.backlog} signals may wait for their outcome")
+        if self._door.unfinished_bytes > _BACKLOG_BYTES:
+            return self._busy(request, f"{_BACKLOG_BYTES >> 20} MiB of signals may wait for their outcome")
         results = [self._take_in(raw) for raw in raws]
         if not single:
             return protocol.reply(request.id, results=results)
         return protocol.reply(request.id, **{"ok": "error" not in results[0], **results[0]})
+
+    @staticmethod
+    def _busy(request: Request, why: str) -> bytes:
+        error = {"code": Code.BUSY, "message": f"{why}; try again later", "field": None}
+        return protocol.reply(request.id, ok=False, error=error, retry_after_ms=_RETRY_AFTER_MS)
 
     def _take_in(self, raw: msgspec.Raw) -> dict[str, Any]:
         try:
@@ -243,8 +270,11 @@ class GatewayWorker:
             )
         if not request.timeout_ms:
             raise RequestError("no outcome yet", code=Code.PENDING, field="trace_id")
+        if self._waiters >= _MOST_WAITERS:
+            return self._busy(request, f"{_MOST_WAITERS} questions may wait for an outcome")
         until = time.monotonic() + request.timeout_ms / 1000
         self._waiting.setdefault(trace_id, []).append((until, way, request.id))
+        self._waiters += 1
         return None
 
     def _status(self) -> dict[str, Any]:
@@ -335,6 +365,7 @@ class GatewayWorker:
     def _wake_waiting(self, finished: list[Finished]) -> None:
         for each in finished:
             for _, (door, route), id_ in self._waiting.pop(each.trace_id, ()):
+                self._waiters -= 1
                 self._send_reply(door, route, protocol.reply(id_, outcome=msgspec.Raw(each.outcome)))
         now = time.monotonic()
         pending = RequestError("no outcome yet", code=Code.PENDING, field="trace_id")
@@ -344,6 +375,7 @@ class GatewayWorker:
                 if until > now:
                     still.append((until, (door, route), id_))
                     continue
+                self._waiters -= 1
                 body = protocol.reply(id_, ok=False, error=protocol.error_body(pending))
                 self._send_reply(door, route, body)
             if still:

@@ -20,11 +20,13 @@ from typing import Any
 import msgspec
 
 import ark
+from ark.blackbox import read
 from ark.config import Config
 from ark.control import Duty
 from ark.engine import Engine
 from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
+from ark.lineage import end
 from ark.topology import ROOT, tree
 
 __all__ = ["Guardian"]
@@ -33,6 +35,7 @@ _PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gatewa
 """Imported once, before the first fork, so that neither a start nor a restart pays for it. No agent code."""
 _STOP_S = 4.0
 _REBUILD_PERIOD_S = 60.0
+_ROUND_S = 0.2
 
 
 class Guardian:
@@ -50,6 +53,7 @@ class Guardian:
         self._say = say
         self._stopping = False
         self._rebuilds: deque[float] = deque()
+        self._pulse = _Pulse(config.watchdog.interval_s * (config.watchdog.missed + 3))
         self.on_ready: Callable[[], None] = lambda: None
         """Called when the tree is ready for the first time."""
 
@@ -94,7 +98,7 @@ class Guardian:
         asked_at: float | None = None
         while True:
             sources: list[Any] = [engine.fileno(), engine.root_handle, wake]
-            readable, _, _ = select.select(sources, [], [], 0.2)
+            readable, _, _ = select.select(sources, [], [], _ROUND_S)
             if wake in readable:
                 with suppress(BlockingIOError):
                     wake.recv(64)
@@ -109,6 +113,9 @@ class Guardian:
                     reason = words["reason"]
             if asked_at is not None and time.monotonic() - asked_at > _STOP_S:
                 return
+            if asked_at is None and self._root_is_stuck(engine):
+                reason = "its root was stuck"
+                end(engine.root_pid)
             if engine.root_handle not in readable:
                 continue
             if self._stopping:
@@ -126,6 +133,12 @@ class Guardian:
             incarnation += 1
             reason = ""
             self._start(engine, incarnation=incarnation)
+
+    def _root_is_stuck(self, engine: Engine) -> bool:
+        box = read(self._home.box("root"))
+        if box is None or box.pid != engine.root_pid:
+            return False  # it has just begun
+        return self._pulse.is_lost(box.beat_age_s, time.monotonic())
 
     def _bear(self, reason: str) -> None:
         """Count one rebuild; raise when there were too many."""
@@ -192,6 +205,32 @@ class Guardian:
         self._stopping = True
         with suppress(OSError):
             self._wakeup.send(b"!")
+
+
+class _Pulse:
+    """Tells a root that is stuck from a machine that stood still: then the guardian itself is late, too.
+
+    Args:
+        patience_s: The greatest age of the root's last beat that is borne; two seconds at least, since rebuilding
+            the whole tree costs about one.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = max(2.0, patience_s)
+        self._seen_at: float | None = None
+        self._awake_since = 0.0
+
+    def is_lost(self, age_s: float, now: float) -> bool:
+        """Whether the root has to be replaced. Called in every round.
+
+        Args:
+            age_s: The age of its last beat.
+            now: Seconds on the clock that the age was taken from.
+        """
+        if self._seen_at is None or now - self._seen_at > self._patience_s / 2:
+            self._awake_since = now
+        self._seen_at = now
+        return age_s > self._patience_s and now - self._awake_since > self._patience_s
 
 
 def _preload() -> None:

@@ -98,7 +98,7 @@ class Simulation:
         faults: How much goes wrong.
         forgetful: Names of agents whose journal is lost with their process, to show that each is needed.
         stage: The class of the agents' side of the protocol, to show that each part of it is needed.
-        door: The class of the gateway's side, likewise.
+        journal, intake: The classes of the agents' journals and of the gateway's, likewise.
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class Simulation:
         faults: Faults | None = None,
         forgetful: frozenset[str] = frozenset(),
         stage: type[Stage] = Stage,
-        door: type[Door] = Door,
+        journal: type[Journal] = Journal,
+        intake: type[Intake] = Intake,
     ) -> None:
         self._random = random.Random(seed)
         self._agents = dict(agents)
@@ -121,10 +122,11 @@ class Simulation:
         self._faults = faults or Faults()
         self._forgetful = forgetful
         self._stage_class = stage
-        self._door_class = door
+        self._journal_class = journal
+        self._intake_class = intake
         self.clock = 1_700_000_000.0
         self.databases: dict[str, dict[str, apsw.Connection]] = {name: {} for name in self._names}
-        self._intake_database = open_database(":memory:")
+        self.intake_database = open_database(":memory:")
         self._processes: dict[str, _Process] = {}
         self._stages: dict[str, Stage] = {}
         self._door: Door | None = None
@@ -158,6 +160,7 @@ class Simulation:
                 raise Stuck(f"{wanted - len(self._published)} signals have no outcome after {most_steps} steps")
             self.clock += self._random.random() * 0.01
             self._step()
+        self._settle(most_steps)
         return Report(
             outcomes=self._outcomes(),
             accepted=list(self._accepted),
@@ -166,6 +169,16 @@ class Simulation:
             kills=self._died,
             epoch=self._epoch,
         )
+
+    def _settle(self, most_steps: int) -> None:
+        """Let what is still under way arrive: notices between agents, answers to what was sent twice."""
+        while any(each.mailbox or any(each.pipes.values()) for each in self._processes.values()) or len(
+            self._processes
+        ) <= len(self._names):
+            self._steps += 1
+            if self._steps > most_steps:
+                raise Stuck("the processes do not come to rest")
+            self._step()
 
     # One step: something that can happen does
 
@@ -278,8 +291,8 @@ class Simulation:
         if name == GATEWAY:
             self._door = None
             self._to_gateway.clear()
-            if self._intake_database.in_transaction:
-                self._intake_database.execute("ROLLBACK")
+            if self.intake_database.in_transaction:
+                self.intake_database.execute("ROLLBACK")
             return
         del self._stages[name]
         for connection in self.databases[name].values():
@@ -294,7 +307,7 @@ class Simulation:
             self._epoch += 1
         process = self._processes[name] = _Process()
         if name == GATEWAY:
-            self._door = self._door_class(Intake(self._intake_database), epoch=self._epoch, window=8)
+            self._door = Door(self._intake_class(self.intake_database), epoch=self._epoch, window=8)
             self._door.dispatcher.paused = self._isolated is not None
             return
         try:
@@ -358,13 +371,13 @@ class Simulation:
             agent,
             context,
             successor=self._names[place + 1] if place + 1 < len(self._names) else GATEWAY,
-            journal=None if agent.durability is Durability.NONE else Journal(opener("")),
+            journal=None if agent.durability is Durability.NONE else self._journal_class(opener("")),
             epoch=self._epoch,
             note=note,
         )
 
     def _outcomes(self) -> dict[str, dict[str, Any]]:
-        rows = self._intake_database.execute(
+        rows = self.intake_database.execute(
             "SELECT trace_id, outcome FROM signals JOIN outcomes USING (seq) ORDER BY seq"
         )
         return {trace_id: msgspec.msgpack.decode(outcome) for trace_id, outcome in rows}

@@ -78,6 +78,8 @@ class TestContext:
         return self._secrets[name]
 
     def send(self, agent: str, notice: Any) -> None:
+        if agent not in self.pipeline:
+            raise AgentError(f"agent {self.agent} sends a notice to {agent!r}, which is no agent of the pipeline")
         self.sent.append((agent, notice))
 
     def event(self, kind: str, **fields: Any) -> None:

@@ -19,10 +19,13 @@ import thespian.system.transport.TCPTransport as tcp
 
 from ark.errors import AuthenticationError, BootError
 
-__all__ = ["TaggedPickle", "fence"]
+__all__ = ["BoundedBuffer", "TaggedPickle", "fence"]
 
 _KNOWN_VERSION = "4.0.1"
 _TAG_BYTES = 32
+_LARGEST_FRAME = 4 << 20
+"""Bytes; a duty carries the whole configuration, and nothing larger is ever said between supervisors."""
+_LONGEST_PREFIX = 20
 
 
 class TaggedPickle:
@@ -52,6 +55,23 @@ class TaggedPickle:
         return pickle.loads(body)
 
 
+class BoundedBuffer(stream.ReceiveBuffer):  # type: ignore[misc]
+    """Thespian's buffer for one frame, which would gather whatever a length prefix promises, or none ends."""
+
+    def addMore(self, buf: bytes) -> None:
+        """Take bytes that arrived.
+
+        Raises:
+            AuthenticationError: They cannot be from us; the transport closes the connection on it.
+        """
+        super().addMore(buf)
+        if self._size is None:
+            if len(self._buf) > _LONGEST_PREFIX:
+                raise AuthenticationError("a frame on a control port begins with no length")
+        elif not 0 < self._size <= _LARGEST_FRAME:
+            raise AuthenticationError(f"a frame on a control port claims {self._size} bytes")
+
+
 def fence(secret: bytes, address: str = "127.0.0.1") -> None:
     """Fence Thespian in this process and all that it will fork. To be called before an actor system is made.
 
@@ -70,6 +90,7 @@ def fence(secret: bytes, address: str = "127.0.0.1") -> None:
         )
     serializer = TaggedPickle(secret)
     tcp.serializer = serializer
+    tcp.ReceiveBuffer = BoundedBuffer
     tcp.ackMsg = stream.toSendBuffer(stream.ackPacket, serializer.dumps)
     tcp.ackDataErrMsg = stream.toSendBuffer(stream.ackDataErrPacket, serializer.dumps)
 

@@ -32,13 +32,21 @@ def mailbox(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socke
 
 
 def bind(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, *, largest: int, high_water: int
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, *, largest: int, incoming: int, outgoing: int
 ) -> zmq.Socket[bytes]:
-    """A socket that outside programs connect to, with bounds in both directions."""
+    """A socket that outside programs connect to, with bounds in both directions.
+
+    Args:
+        context: The process's ZeroMQ context.
+        kind: The socket's type.
+        endpoint: Where to listen.
+        largest: Bytes of one frame; a larger one ends the connection that sent it.
+        incoming, outgoing: Messages that may wait, for each client.
+    """
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 200)
-    socket.setsockopt(zmq.RCVHWM, high_water)
-    socket.setsockopt(zmq.SNDHWM, high_water)
+    socket.setsockopt(zmq.RCVHWM, incoming)
+    socket.setsockopt(zmq.SNDHWM, outgoing)
     socket.setsockopt(zmq.MAXMSGSIZE, largest)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
     socket.bind(endpoint)

@@ -1,0 +1,86 @@
+"""What ARK promises, as checks over databases; the same for a simulated run and for real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import apsw
+
+from actors.ledger import verify
+
+Open = Callable[[str], apsw.Connection]
+"""Opens a database by its file's stem: `gateway`, `hrm`, `kenny`, `kenny-broker`, `aletheia`."""
+
+
+def accepted(open_database: Open) -> list[tuple[str, str]]:
+    """Every accepted signal as trace id and symbol, in the order of acceptance."""
+    return list(open_database("gateway").execute("SELECT trace_id, symbol FROM signals ORDER BY seq"))
+
+
+def check_promises(open_database: Open, *, excused: Sequence[str] = ()) -> None:
+    """Check everything that must hold once all is at rest.
+
+    Args:
+        open_database: Opens the node's databases.
+        excused: Trace ids of dead letters, which agents did not answer.
+    """
+    signals = accepted(open_database)
+    traces = [trace_id for trace_id, _ in signals]
+    assert len(traces) == len(set(traces))
+    one_outcome_each(open_database, traces)
+    ledger_is_whole(open_database, signals)
+    no_order_twice(open_database)
+    answers_are_kept(open_database, [each for each in traces if each not in set(excused)])
+    books_agree(open_database)
+
+
+def one_outcome_each(open_database: Open, traces: Sequence[str]) -> None:
+    """Every accepted trace has exactly one outcome at the gateway."""
+    ended = [
+        trace_id
+        for (trace_id,) in open_database("gateway").execute("SELECT trace_id FROM signals JOIN outcomes USING (seq)")
+    ]
+    assert sorted(ended) == sorted(traces)
+
+
+def ledger_is_whole(open_database: Open, signals: Sequence[tuple[str, str]]) -> None:
+    """The ledger has one row for each, in the order of acceptance within a symbol, and its chain verifies."""
+    ledger = open_database("aletheia")
+    rows = list(ledger.execute("SELECT trace_id, symbol FROM ledger ORDER BY seq"))
+    assert len(rows) == len(signals)
+    for symbol in {symbol for _, symbol in signals}:
+        assert [t for t, s in rows if s == symbol] == [t for t, s in signals if s == symbol], symbol
+    found = verify(ledger)
+    assert found.first_bad is None, found
+
+
+def no_order_twice(open_database: Open) -> None:
+    """The broker saw no client order id twice."""
+    twice = list(
+        open_database("kenny-broker").execute(
+            "SELECT client_order_id FROM submissions GROUP BY client_order_id HAVING count(*) > 1"
+        )
+    )
+    assert not twice
+
+
+def answers_are_kept(open_database: Open, traces: Sequence[str]) -> None:
+    """Each agent with a journal that must survive still has its answer to every trace."""
+    for agent in ("hrm", "kenny", "aletheia"):
+        kept = {trace_id for (trace_id,) in open_database(agent).execute("SELECT trace_id FROM ark_answers")}
+        assert set(traces) <= kept, (agent, set(traces) - kept)
+
+
+def books_agree(open_database: Open) -> None:
+    """HRM has heard of every fill: what it holds is what the broker holds."""
+    broker = {
+        symbol: quantity
+        for symbol, quantity in open_database("kenny-broker").execute("SELECT symbol, quantity FROM positions")
+        if float(quantity)
+    }
+    held = {
+        symbol: quantity
+        for symbol, quantity in open_database("hrm").execute("SELECT symbol, sum(quantity) FROM hrm_lots GROUP BY symbol")
+        if float(quantity)
+    }
+    assert {s: float(q) for s, q in held.items()} == {s: float(q) for s, q in broker.items()}

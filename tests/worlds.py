@@ -1,0 +1,102 @@
+"""Simulated worlds: the trading agents under random schedules, each decided by its seed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import apsw
+import msgspec
+
+from actors.aletheia import Aletheia
+from actors.hrm import HRM
+from actors.joey import Joey
+from actors.kenny import Kenny
+from actors.kyle import Kyle
+from actors.messages import Case
+from ark import Agent, Context, Signal
+from ark.simulator import Faults, Report, Simulation
+from tests.promises import check_promises
+
+SIGNALS = 14
+FAULTS = Faults(kills=8, crash_chance=0.03, isolations=1)
+
+
+class Fragile(Agent[Case]):
+    """Dies of poison, like an agent with a bug."""
+
+    takes = Case
+
+    def handle(self, message: Case, context: Context) -> Case:
+        if message.signal.metadata.get("poison"):
+            raise ZeroDivisionError("poison")
+        return message
+
+
+AGENTS: list[tuple[str, type[Agent[Any]]]] = [
+    ("kyle", Kyle),
+    ("joey", Joey),
+    ("fragile", Fragile),
+    ("hrm", HRM),
+    ("kenny", Kenny),
+    ("aletheia", Aletheia),
+]
+
+
+def signals(seed: int) -> list[Signal]:
+    """A mixed handful: sound plans, plans that a rule denies, bare wishes, bars, and now and then a poison."""
+    die = random.Random(seed)
+    made = []
+    for number in range(SIGNALS):
+        price = 100.0 + die.randrange(-5, 6)
+        common: dict[str, Any] = {"symbol": f"S{die.randrange(3)}", "direction": "long", "price": price}
+        bar = {"ts": 1.6e9 + number * 86_400, "open": price, "high": price * 1.05, "low": price * 0.94}
+        kind = die.choices(("sound", "too big", "bare", "bar"), (6, 1, 1, 3))[0]
+        if kind in ("sound", "too big"):
+            size = 0.03 if kind == "sound" else 0.2
+            common |= {"position_size_pct": size, "stop_loss": price * 0.96, "target": price * 1.1}
+        elif kind == "bar":
+            common |= {"action": "observe", "features": {"bar": {**bar, "close": price, "volume": 1e6}}}
+        if seed % 4 == 0 and number == SIGNALS // 2:
+            common["metadata"] = {"poison": True}
+        made.append(Signal(**common))
+    return made
+
+
+def live(seed: int, faults: Faults = FAULTS, **broken: Any) -> tuple[Simulation, Report]:
+    """Run one world to its end, and check every promise.
+
+    Args:
+        seed: Decides the signals and the schedule.
+        faults: How much goes wrong.
+        broken: What to break on purpose; see `Simulation`.
+    """
+    world = Simulation(
+        AGENTS, seed=seed, faults=faults, secrets={"approval": b"a secret of thirty-two bytes len"}, **broken
+    )
+    wanted = signals(seed)
+    report = world.run(wanted, most_steps=20_000)
+    assert len(report.published) == len(set(report.published)) == len(wanted)
+    assert set(report.accepted) <= set(report.outcomes)
+    poisoned = [
+        trace_id for trace_id, outcome in report.outcomes.items() if outcome["reason"].startswith("fragile ended")
+    ]
+    assert len(poisoned) == (1 if seed % 4 == 0 else 0)
+    for outcome in report.outcomes.values():
+        assert outcome["status"] != "executed" or outcome["decision"]["approved"]
+        assert outcome["audit"]["disagreements"] == [], outcome
+    check_promises(lambda name: database(world, name), excused=poisoned)
+    return world, report
+
+
+def database(world: Simulation, stem: str) -> apsw.Connection:
+    """A database of a world by the name that its file would have."""
+    if stem == "gateway":
+        return world.intake_database
+    agent, _, name = stem.partition("-")
+    return world.databases[agent][name]
+
+
+def digest(report: Report) -> bytes:
+    """A report as bytes, to compare runs."""
+    return msgspec.msgpack.encode([report.published, report.steps, report.kills, report.epoch, report.outcomes])
