@@ -15,6 +15,7 @@ What he does not do: cancel working entries at a halt, or protect a position who
 from __future__ import annotations
 
 import hashlib
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Literal
 
@@ -112,9 +113,7 @@ class Kenny(Agent[Case]):
         try:
             self._limit = Limit(settings.max_actions_per_minute, settings.burst_limit)
         except ConfigError as error:
-            raise ConfigError(
-                f"agents.{context.agent}.settings: {error.message}", field=error.field
-            ) from error
+            raise ConfigError(f"agents.{context.agent}.settings: {error.message}", field=error.field) from error
         self.broker = self.connect(settings, context)
         self._desk = Desk(context.database, self._limit, context.now())
         self._fills = FillLog(context.database)
@@ -148,6 +147,10 @@ class Kenny(Agent[Case]):
         if not order_id and not self._is_worth_showing(case):
             return case
         return Effect(Intent(case, self._desk.next_moment(), order_id))
+
+    def performing(self, context: Context) -> AbstractContextManager[None]:
+        """One commit of the broker's for all orders of a batch."""
+        return self.broker.batch()
 
     def perform(self, intent: Intent, context: Context, *, again: bool) -> Case:
         """Show the market, then send the order; one commit at the broker for both."""

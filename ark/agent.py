@@ -7,6 +7,7 @@ ZeroMQ mailbox (`ark.host`), and the simulator with a virtual clock (`ark.simula
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -148,6 +149,10 @@ class Agent(Generic[Taken]):
         already: ask the world before doing it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how to perform its intent")
+
+    def performing(self, context: Context) -> AbstractContextManager[Any]:
+        """Entered around all calls of `perform` that share one commit: a place to let the outside batch, too."""
+        return nullcontext()
 
     def notice(self, notice: Any, context: Context) -> None:
         """Take a side message from another agent. It may be lost, and may come twice: number what matters."""

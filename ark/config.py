@@ -104,8 +104,8 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         backoff_base_s: How long a child waits before its second restart in a row; it doubles from there.
         backoff_cap_s: The longest that it waits.
         stable_s: After it ran for so long, the waiting begins anew.
-        shutdown_s: How long a process gets for an orderly stop before it is killed; a supervisor gets twice as long.
-        start_timeout_s: How long a process gets until it is ready; a supervisor gets three times as long.
+        shutdown_s: How long a process gets for an orderly stop before it is killed; a supervisor twice as long.
+        start_timeout_s: How long a process gets until it is ready; a supervisor three times as long.
         rebuilds: So often within a minute `ark-run start` builds a tree anew that went down as a whole.
     """
 

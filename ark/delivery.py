@@ -324,16 +324,17 @@ class Stage:
         if effects and journal:
             yield "intended"
             journal.begin()
-            for position, envelope, received_ns, intent, again in effects:
-                recorded = journal.answer(envelope.trace_id) if again else None
-                if recorded:  # the same trace stood twice in this batch, in two epochs
-                    payload = msgspec.Raw(recorded.payload)
-                    outgoing[position] = self._onward(envelope, payload, spans=recorded.spans)
-                    continue
-                context.at(envelope, received_ns)
-                self._note(envelope.trace_id, "perform")
-                answer = self.agent.perform(intent, context, again=again)
-                outgoing[position] = self._answered(envelope, answer, received_ns, now_ns())
+            with self.agent.performing(context):
+                for position, envelope, received_ns, intent, again in effects:
+                    recorded = journal.answer(envelope.trace_id) if again else None
+                    if recorded:  # the same trace stood twice in this batch, in two epochs
+                        payload = msgspec.Raw(recorded.payload)
+                        outgoing[position] = self._onward(envelope, payload, spans=recorded.spans)
+                        continue
+                    context.at(envelope, received_ns)
+                    self._note(envelope.trace_id, "perform")
+                    answer = self.agent.perform(intent, context, again=again)
+                    outgoing[position] = self._answered(envelope, answer, received_ns, now_ns())
             self._note("", "")
             yield "performed"
             journal.commit()

@@ -16,7 +16,14 @@ from typing import Any
 
 import msgspec
 from setproctitle import setproctitle
-from thespian.actors import Actor, ActorExitRequest, ChildActorExited, ThespianWatch, WakeupMessage, WatchMessage
+from thespian.actors import (
+    Actor,
+    ActorExitRequest,
+    ChildActorExited,
+    ThespianWatch,
+    WakeupMessage,
+    WatchMessage,
+)
 
 from ark.blackbox import BlackBox
 from ark.config import Config
@@ -52,7 +59,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         super().__init__()
         self._duty: Duty | None = None
 
-    def receiveMessage(self, message: Any, sender: Any) -> Any:  # noqa: N802
+    def receiveMessage(self, message: Any, sender: Any) -> Any:
         """Thespian's entry. Nothing may escape: Thespian would call it a second time with the same message."""
         try:
             self._take(message, sender)
@@ -153,9 +160,7 @@ class Supervisor(Actor):  # type: ignore[misc]
     # Deciding
 
     def _decide(self, event: policy.Event) -> None:
-        self._state, actions = policy.decide(
-            self._spec, self._state, event, time.monotonic(), random.random()
-        )
+        self._state, actions = policy.decide(self._spec, self._state, event, time.monotonic(), random.random())
         for action in actions:
             match action:
                 case policy.StartChild():
@@ -176,9 +181,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                     self._box.last_words(action.reason)
                     self._log.write("gave_up", name=self._spec.name, reason=action.reason)
                     boot = action.reason.startswith(policy.BOOT_FAILURE)
-                    self._leave(
-                        EXIT_BOOT if boot else EXIT_FAILED, {"say": "gave_up", "reason": action.reason}
-                    )
+                    self._leave(EXIT_BOOT if boot else EXIT_FAILED, {"say": "gave_up", "reason": action.reason})
         self._home.keep_isolated(
             self._spec.name,
             {child.name: child.reason for child in self._state.children if child.desired == "isolated"},
@@ -226,9 +229,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                     "exited", name=name, pid=process.pid, reason=obituary.reason, trace_id=obituary.trace_id
                 )
                 self._event("exited", name=name, pid=process.pid, reason=obituary.first_line)
-            self._decide(
-                policy.Exited(name, process.incarnation, obituary.first_line, normal=code == EXIT_OK)
-            )
+            self._decide(policy.Exited(name, process.incarnation, obituary.first_line, normal=code == EXIT_OK))
 
     def _raise_epoch(self) -> None:
         self._epoch = self._home.raise_epoch()
@@ -298,9 +299,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             return
         self._log.write("hung", name=name, reason=words["reason"])
         self._event("hung", name=name, reason=words["reason"])
-        self._decide(
-            policy.Restart(name, words["reason"], kill=True, incarnation=words["incarnation"])
-        )
+        self._decide(policy.Restart(name, words["reason"], kill=True, incarnation=words["incarnation"]))
 
     def _hand_down(self, name: str, words: dict[str, Any]) -> None:
         for supervisor, children in self._subtrees.items():

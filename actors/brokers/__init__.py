@@ -129,9 +129,7 @@ class Broker(Protocol):
     things again; a moment that is not younger than an order's own never touches that order.
     """
 
-    def submit(
-        self, order: Order, *, at: float, moment: int = 0, reference: Decimal | None = None
-    ) -> OrderState:
+    def submit(self, order: Order, *, at: float, moment: int = 0, reference: Decimal | None = None) -> OrderState:
         """Send an order.
 
         Args:

@@ -147,9 +147,7 @@ class PaperBroker:
         finally:
             self._depth = 0
 
-    def submit(
-        self, order: Order, *, at: float, moment: int = 0, reference: Decimal | None = None
-    ) -> OrderState:
+    def submit(self, order: Order, *, at: float, moment: int = 0, reference: Decimal | None = None) -> OrderState:
         """Take an order. Every call is a row in `submissions`, whatever comes of it.
 
         A market order is filled at once at its `price` and the slippage. A limit order is filled at once if
@@ -225,11 +223,7 @@ class PaperBroker:
         for name, price, above in (("STOP_LOSS", order.stop_loss, not up), ("TARGET", order.target, up)):
             if price is None:
                 continue
-            if (
-                not (price.is_finite() and price > 0)
-                or price == order.price
-                or (price > order.price) != above
-            ):
+            if not (price.is_finite() and price > 0) or price == order.price or (price > order.price) != above:
                 return f"{name}_INVALID", f"{price} is on the wrong side of {order.price} for a {order.side}"
         needed = self.books.needed(order.symbol, order.side, order.quantity, order.price)
         room = EXACT.multiply(self.books.equity, self._margin) - self.books.gross - self._working
@@ -316,9 +310,7 @@ class PaperBroker:
         paid: Decimal,
     ) -> None:
         self._head += 1
-        line = BrokerFill(
-            self._head, order.client_order_id, order.symbol, side, leg, quantity, price, paid, at
-        )
+        line = BrokerFill(self._head, order.client_order_id, order.symbol, side, leg, quantity, price, paid, at)
         self._recent.append(line)
         self._changes.fills.append(line)
 

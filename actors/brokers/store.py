@@ -161,6 +161,4 @@ class Store:
                 numbers = (str(position.quantity), str(position.average), str(position.mark))
                 connection.execute("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", (symbol, *numbers))
         if changes.markets:
-            connection.executemany(
-                "INSERT OR REPLACE INTO markets VALUES (?, ?)", list(changes.markets.items())
-            )
+            connection.executemany("INSERT OR REPLACE INTO markets VALUES (?, ?)", list(changes.markets.items()))
