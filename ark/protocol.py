@@ -258,6 +258,8 @@ def _invalid(message: str) -> RequestError:
         text = f"`{field}`: {text}"
     if field == "action":
         text = f"`action` must be one of {', '.join(ACTIONS)}"
+    if field == "direction" and not missing:
+        text = "`direction` must be long or short"
     if field == "symbol" and "regex" in text:
         text = "`symbol` must be 1 to 32 characters of A-Z, 0-9 and . / : ^ = _ -, and not begin with a sign"
     return RequestError(text, code=Code.INVALID, field=field)
