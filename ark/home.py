@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import signal
 import struct
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class Home:
         self.logs = self.path / "logs"
         self.keys = self.path / "keys"
         self.node_file = self.run / "node.json"
+        self._lock_file = self.run / "lock"
         self.halt_file = self.data / "halt.json"
         self.epoch_file = self.data / "epoch"
         self._lock: int | None = None
@@ -93,20 +96,24 @@ class Home:
     def lock(self, patience_s: float = 3.0) -> None:
         """Take the lock for this process and all that it will fork.
 
-        Waits a moment where the process that started the living instance is gone: its last ones are ending.
+        Where the process that started the living instance is gone, its last ones are ending: they get a moment,
+        and are killed then. (Thespian's admin and its logger stay for ever if everything else is killed at once.)
 
         Raises:
             NodeError: Another instance lives here.
         """
-        descriptor = os.open(self.run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        until = time.monotonic() + patience_s
+        descriptor = os.open(self._lock_file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        began = time.monotonic()
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 pid = self.starter()
-                if pid is None and time.monotonic() < until:
+                waited_s = time.monotonic() - began
+                if pid is None and waited_s < patience_s:
+                    if waited_s > patience_s / 6:
+                        self._end_leftovers()
                     time.sleep(0.02)
                     continue
                 os.close(descriptor)
@@ -127,26 +134,20 @@ class Home:
     def starter(self) -> int | None:
         """The pid of the living process that holds the node here, None if there is none."""
         try:
-            written = (self.run / "lock").read_bytes()
+            written = self._lock_file.read_bytes()
         except OSError:
             return None
         if len(written) != 8:
             return None
         pid: int = struct.unpack("<q", written)[0]
-        if not self.is_locked():
-            return None
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return None
-        return pid
+        return pid if holds_lock(pid, self._lock_file) else None
 
     def is_locked(self) -> bool:
         """Whether any process of a node still lives over this home."""
         if self._lock is not None:
             return True
         try:
-            descriptor = os.open(self.run / "lock", os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return False
         try:
@@ -249,6 +250,15 @@ class Home:
         for path in (*self.run.glob("*.sock"), *self.run.glob("box/*"), self.node_file):
             path.unlink(missing_ok=True)
 
+    def _end_leftovers(self) -> None:
+        """Kill what still holds the lock of an instance whose starter is gone."""
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                pid = int(entry.name)
+                if holds_lock(pid, self._lock_file):
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+
     def _replace(self, path: Path, content: Mapping[str, Any]) -> None:
         fresh = path.with_suffix(".new")
         with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
@@ -256,3 +266,17 @@ class Home:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
+
+
+def holds_lock(pid: int, lock_file: Path) -> bool:
+    """Whether a process holds, itself or by inheritance, the `flock` on a file; to have it open is not enough."""
+    folder = Path("/proc") / str(pid)
+    wanted = os.path.realpath(lock_file)
+    try:
+        for descriptor in (folder / "fd").iterdir():
+            is_open = os.readlink(descriptor) == wanted
+            if is_open and "FLOCK" in (folder / "fdinfo" / descriptor.name).read_text():
+                return True
+    except OSError:  # it has just ended, or is none of ours
+        return False
+    return False

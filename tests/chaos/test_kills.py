@@ -1,0 +1,119 @@
+"""Real processes, real sockets, kill -9: nothing accepted is lost, nothing is executed twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from ark.client import Client
+from ark.errors import ArkError
+from ark.journal import open_for_reading
+from tests.node import Node, node, wait_until
+from tests.promises import check_promises
+
+SIGNALS = 2_000
+PORTION = 20
+KILL_EVERY_S = 0.2
+
+FAST_HANDS = """
+[agents.kenny.settings]
+max_actions_per_minute = 100000
+burst_limit = 1000
+"""
+"""Enough orders a minute that many signals come as far as the broker."""
+
+
+def made_up_signals(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Signals of every kind, over twenty symbols whose prices wander."""
+    die = random.Random(seed)
+    prices = {f"S{number}": 100.0 for number in range(20)}
+    for number in range(count):
+        symbol = die.choice(list(prices))
+        price = prices[symbol] = round(prices[symbol] * die.uniform(0.97, 1.03), 2)
+        made: dict[str, Any] = {"symbol": symbol, "direction": "long", "price": price}
+        kind = die.choices(("sound", "too big", "bare", "bar"), (6, 1, 1, 3))[0]
+        if kind in ("sound", "too big"):
+            size = 0.02 if kind == "sound" else 0.5
+            made |= {"position_size_pct": size, "stop_loss": price * 0.96, "target": price * 1.1}
+        elif kind == "bar":
+            bar = {"ts": 1.6e9 + number * 60, "open": price, "high": price * 1.03, "low": price * 0.97}
+            made |= {"action": "observe", "features": {"bar": {**bar, "close": price, "volume": 1e5}}}
+        yield made
+
+
+class Killer(threading.Thread):
+    """Kills every child in turn, supervisors and the root included."""
+
+    def __init__(self, one: Node) -> None:
+        super().__init__()
+        self._node = one
+        self._finished = threading.Event()
+        self.killed: Counter[str] = Counter()
+
+    def run(self) -> None:
+        while not self._finished.is_set():
+            try:
+                names = [child["name"] for child in self._node.status()["children"]]
+            except ArkError:
+                continue
+            for name in names:
+                self._kill(name)
+                if self._finished.wait(KILL_EVERY_S):
+                    return
+
+    def finish(self) -> None:
+        self._finished.set()
+        self.join()
+
+    def _kill(self, name: str) -> None:
+        with suppress(ArkError, StopIteration, ProcessLookupError):
+            pid = self._node.child(name)["pid"]
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+                self.killed[name] += 1
+
+
+@pytest.mark.timeout(180)
+def test_every_child_in_turn_and_then_the_whole_tree() -> None:
+    with node(FAST_HANDS) as one:
+        names = {child["name"] for child in one.status()["children"]}
+        killer = Killer(one)
+        killer.start()
+        accepted = []
+        signals = list(made_up_signals(SIGNALS, seed=1))
+        with Client(one.gateway, timeout_s=60.0) as client:
+            for start in range(0, SIGNALS - 400, PORTION):
+                accepted += inject(client, signals[start : start + PORTION])
+                time.sleep(0.06)  # the pace of the load, not a wait for anything
+            wait_until(lambda: set(killer.killed) >= names, "every child was killed", within_s=60.0)
+            killer.finish()
+            accepted += inject(client, signals[SIGNALS - 400 :])
+        one.kill_everything()
+        one.start()
+        with one.client() as client:
+            statuses = Counter(client.outcome(trace_id, timeout_s=60.0)["status"] for trace_id in accepted)
+            counts = client.status()["signals"]
+        assert sum(statuses.values()) == SIGNALS
+        assert statuses["failed"] == statuses["expired"] == 0
+        assert statuses["executed"] > 50
+        assert counts["completed"] == counts["accepted"] == SIGNALS
+        assert counts["in_flight"] == counts["dead_letters"] == 0
+        assert one.run("ark-run", "audit", "verify").returncode == 0
+        assert one.stop() == 0
+        check_promises(lambda name: open_for_reading(one.home.data / f"{name}.db"))
+
+
+def inject(client: Client, signals: list[dict[str, Any]]) -> list[str]:
+    """Inject until accepted; gives the trace ids."""
+    results = client.inject_many(signals)
+    assert {result["status"] for result in results} <= {"accepted", "duplicate"}, results
+    return [result["trace_id"] for result in results]
