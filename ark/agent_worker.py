@@ -49,9 +49,10 @@ class AgentWorker:
         settings = config.agents[duty.name]
         if settings.path:
             sys.path.insert(0, settings.path)
-        agent = load_object(settings.class_)()
-        if not isinstance(agent, Agent):
+        agent_class = load_object(settings.class_)
+        if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
+        agent = agent_class()
         self._agent = agent
         self._databases: dict[str, apsw.Connection] = {}
         context = StageContext(

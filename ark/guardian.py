@@ -64,6 +64,7 @@ class Guardian:
             NodeError: It cannot start here (locked, a port taken, home not writable).
             BootError: The tree cannot come up, or does not stay up.
         """
+        os.umask(0o077)  # whatever a node writes, Thespian's logs included, is for its owner only
         self._home.prepare()
         self._home.lock()
         wake, self._wakeup = socket.socketpair()

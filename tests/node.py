@@ -165,7 +165,7 @@ class Node:
     def kill_everything(self) -> None:
         """Kill -9 the whole tree at once, its starter included."""
         for pid in self.pids():
-            with suppressed():
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self.process:
             self.process.wait(10)
@@ -178,15 +178,6 @@ class Node:
         code = self.process.wait(15)
         wait_until(lambda: not self.home.is_locked(), "every process is gone", within_s=10.0)
         return code
-
-
-@contextmanager
-def suppressed() -> Iterator[None]:
-    """Let a process be gone already."""
-    try:
-        yield
-    except ProcessLookupError:
-        pass
 
 
 @contextmanager
