@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ _LARGEST = 8 << 20
 class Log:
     """Appends to one file; several processes may share it, since a line is one write.
 
+    A line that cannot be written, because the disk is full, is lost: what it tells of must not stop for it.
+
     Args:
         path: The file; when it grows beyond 8 MiB it is put aside as `.1`, over an older one.
     """
@@ -27,6 +30,10 @@ class Log:
     def write(self, event: str, **fields: Any) -> None:
         """Append one line."""
         line = msgspec.json.encode({"at": round(time.time(), 6), "event": event, **fields}) + b"\n"
+        with suppress(OSError):
+            self._append(line)
+
+    def _append(self, line: bytes) -> None:
         descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(descriptor).st_size > _LARGEST:

@@ -1,7 +1,7 @@
 """The supervisor process: a thin Thespian shell around `supervisor.policy`.
 
-It holds no ZeroMQ socket and no thread, and imports no agent code, so that forking it is cheap and safe. Whatever it
-decides stands in the pure policy; here processes are made, asked, killed and told apart.
+It holds no ZeroMQ socket and no thread, and imports no agent code, so that forking it is cheap and safe. Whatever
+it decides stands in the pure policy; here processes are made, asked, killed and told apart.
 """
 
 from __future__ import annotations
@@ -137,10 +137,12 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._beat()
 
     def _fail(self, reason: str) -> None:
-        if self._duty is not None:
-            self._box.last_words(reason)
-            self._log.write("supervisor_failed", name=self._duty.name, reason=reason)
-        os._exit(EXIT_FAILED)
+        try:
+            if self._duty is not None:
+                self._box.last_words(reason)
+                self._log.write("supervisor_failed", name=self._duty.name, reason=reason)
+        finally:
+            os._exit(EXIT_FAILED)
 
     def _hear_guardian(self) -> None:
         assert self._line is not None
