@@ -82,7 +82,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         class_: `module:Class`.
-        path: A folder to import it from, relative to `ark.toml`; empty for installed ones.
+        path: A folder to import it from, relative to `ark.toml`; where absent, the file's own folder.
         settings: The agent's own settings.
     """
 

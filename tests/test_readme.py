@@ -35,6 +35,9 @@ def blocks(language: str) -> list[str]:
 
 PROGRAMS = [body for body in blocks("python") if DOOR in body]
 LINES = [line for body in blocks("sh") for line in body.splitlines()]
+OPERATIONS = re.findall(
+    r"^```sh\n(.*?)^```$", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL | re.MULTILINE
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def test_the_agent_and_its_configuration_are_the_tested_examples() -> None:
     assert (ROOT / "examples" / "ark.toml").read_text().endswith(toml)
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", [*LINES, *(line for body in OPERATIONS for line in body.splitlines())])
 def test_a_command_line_is_one_that_there_is(line: str) -> None:
     program, *rest = shlex.split(line)
     match program:
@@ -89,6 +92,8 @@ def test_a_command_line_is_one_that_there_is(line: str) -> None:
             supervisor_cli._parser().parse_args(rest)
         case "make":
             assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        case "sqlite3":
+            assert "data/gateway.db" in line
         case _:
             assert line in ("source .venv/bin/activate", "kill -9 PID")
 
