@@ -31,6 +31,7 @@ __all__ = ["AgentWorker"]
 
 _DRAIN = 8
 """Frames taken in one round; together with `wire.FRAME` this bounds a batch."""
+_HALT_FRESH_S = 0.001
 
 
 class AgentWorker:
@@ -54,6 +55,8 @@ class AgentWorker:
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
         agent = agent_class()
         self._agent = agent
+        self._halt_reason: str | None = None
+        self._halt_looked_at = -1.0
         self._databases: dict[str, apsw.Connection] = {}
         context = StageContext(
             duty.name,
@@ -61,7 +64,7 @@ class AgentWorker:
             pipeline=pipeline,
             settings=settings.settings,
             clock=time.time,
-            halt=self._home.halt_reason,
+            halt=self._halted,
             opener=self._open,
             secrets={name: duty.secrets[name] for name in agent.secrets if name in duty.secrets},
         )
@@ -145,6 +148,14 @@ class AgentWorker:
         for outbox in self._outboxes.values():
             if outbox.is_blocked:
                 outbox.flush()
+
+    def _halted(self) -> str | None:
+        """The halt, looked up at most once a millisecond: the file system is asked for it."""
+        now = time.monotonic()
+        if now - self._halt_looked_at > _HALT_FRESH_S:
+            self._halt_reason = self._home.halt_reason()
+            self._halt_looked_at = now
+        return self._halt_reason
 
     def _beat(self) -> None:
         self._box.beat(

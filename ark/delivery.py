@@ -289,8 +289,8 @@ class Stage:
                 received_ns = now_ns()
                 recorded = intent = None
                 if journal and envelope.attempt > 1:
-                    recorded = journal.answer(envelope.trace_id)
-                    intent = None if recorded else self._recorded_intent(envelope.trace_id)
+                    recorded = journal.answer(envelope.seq, envelope.trace_id)
+                    intent = None if recorded else self._recorded_intent(envelope)
                 if recorded:
                     outgoing.append(self._onward(envelope, msgspec.Raw(recorded.payload), spans=recorded.spans))
                     continue
@@ -304,7 +304,7 @@ class Stage:
                 if isinstance(answer, Effect):
                     if not journal or not self._intents:
                         raise AgentError(f"agent {context.agent} returned an effect but declares no intent")
-                    journal.record_intent(envelope.trace_id, bytes(encode(answer.intent)))
+                    journal.record_intent(envelope.seq, envelope.trace_id, bytes(encode(answer.intent)))
                     effects.append((len(outgoing), envelope, received_ns, answer.intent, False))
                     outgoing.append(None)
                 else:
@@ -326,7 +326,7 @@ class Stage:
             journal.begin()
             with self.agent.performing(context):
                 for position, envelope, received_ns, intent, again in effects:
-                    recorded = journal.answer(envelope.trace_id) if again else None
+                    recorded = journal.answer(envelope.seq, envelope.trace_id) if again else None
                     if recorded:  # the same trace stood twice in this batch, in two epochs
                         payload = msgspec.Raw(recorded.payload)
                         outgoing[position] = self._onward(envelope, payload, spans=recorded.spans)
@@ -342,10 +342,10 @@ class Stage:
         self._outgoing.extend(each for each in outgoing if each is not None)
         self._collect_sent()
 
-    def _recorded_intent(self, trace_id: str) -> Any:
+    def _recorded_intent(self, envelope: Envelope) -> Any:
         if not self._intents or not self._journal:
             return None
-        intent = self._journal.intent(trace_id)
+        intent = self._journal.intent(envelope.seq, envelope.trace_id)
         return None if intent is None else self._intents.decode(intent)
 
     def _answered(
@@ -357,12 +357,12 @@ class Stage:
         if self._successor == GATEWAY:
             self._check_outcome(payload)
         if self._journal:
-            self._journal.record_answer(envelope.trace_id, bytes(payload), spans)
+            self._journal.record_answer(envelope.seq, envelope.trace_id, bytes(payload), spans)
         return self._onward(envelope, payload, spans=spans)
 
     def _buried(self, envelope: Envelope) -> tuple[str, Envelope]:
         letter = self._letters.decode(envelope.payload)
-        recorded = self._journal.answer(letter.trace_id) if self._journal else None
+        recorded = self._journal.answer(envelope.seq, letter.trace_id) if self._journal else None
         if recorded:
             letter = msgspec.structs.replace(
                 letter, records={**letter.records, self.context.agent: recorded.payload}

@@ -56,6 +56,7 @@ class GatewayWorker:
     """The worker of the gateway's process."""
 
     def __init__(self, duty: Duty, control: Control, box: BlackBox) -> None:
+        self._name = duty.name
         self._control = control
         self._box = box
         self._home = Home(Path(duty.home))
@@ -64,7 +65,7 @@ class GatewayWorker:
         self._beat_s = config.watchdog.interval_s / 4
         self._pipeline = config.pipeline.agents
         self._door = Door(
-            Intake(open_database(self._home.data / "gateway.db")),
+            Intake(open_database(self._home.data / "gateway.db"), time.time()),
             epoch=duty.epoch,
             window=self._config.window,
             stall_s=self._config.stall_s,
@@ -314,6 +315,10 @@ class GatewayWorker:
                 code=Code.REFUSED,
                 field="agent",
             )
+        if request.agent == self._name:  # who is asked for itself will not be there to answer afterwards
+            self._control.say(say="request", number=0, op=request.op, agent=request.agent, reason=request.reason)
+            self._replies.append((way, protocol.reply(request.id, agent=request.agent, state="starting")))
+            return
         self._questions += 1
         self._asked[self._questions] = (way, request.id)
         self._control.say(

@@ -26,19 +26,20 @@ CREATE INDEX IF NOT EXISTS dead_letters ON outcomes (seq) WHERE dead = 1;
 class Intake:
     """Accepted signals in SQLite; `begin` and `commit` make one transaction of a whole batch.
 
+    Signals are numbered from the time at which the journal was opened, in microseconds. So no number is given
+    twice, even where an older copy of this file was put back while the agents' journals went on.
+
     Args:
         connection: A database opened with `ark.journal.open_database`.
+        now: Seconds since the epoch.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, now: float) -> None:
         self.connection = connection
+        self._floor = int(now * 1_000_000)
         connection.execute(_SCHEMA)
-        self._recount()
-
-    def _recount(self) -> None:
-        connection = self.connection
         row = connection.execute("SELECT coalesce(max(seq), 0) FROM signals").fetchone()
-        self._seq: int = row[0] if row else 0
+        self._seq: int = max(row[0] if row else 0, self._floor)
         self.accepted = self._count("SELECT count(*) FROM signals")
         self.completed = self._count("SELECT count(*) FROM outcomes")
         self.dead_letters = self._count("SELECT count(*) FROM outcomes WHERE dead = 1")
@@ -50,12 +51,6 @@ class Intake:
     def commit(self) -> None:
         """Make everything since `begin` durable."""
         self.connection.execute("COMMIT")
-
-    def forget(self) -> None:
-        """Undo what was not committed, and count again."""
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
-        self._recount()
 
     def knows(self, trace_id: str) -> bool:
         """Whether a signal of that trace was accepted before."""

@@ -75,7 +75,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """An agent's memory of what it answered and what it intended, by trace id.
+    """An agent's memory of what it answered and what it intended, by the signal's number of acceptance.
+
+    The number rises, so that a batch touches a few pages at a table's end; keyed by random trace ids, each row
+    dirtied a page of its own, and the write-ahead log grew by four kilobytes a signal. The gateway never gives a
+    number twice, not even after a backup was put back (see `Intake`); the trace id is compared all the same.
 
     All writes between `begin` and `commit` become durable together or not at all.
     """
@@ -83,9 +87,10 @@ class Journal:
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS ark_answers (trace_id TEXT PRIMARY KEY, payload BLOB NOT NULL,"
-            " spans BLOB NOT NULL);"
-            "CREATE TABLE IF NOT EXISTS ark_intents (trace_id TEXT PRIMARY KEY, intent BLOB NOT NULL)"
+            "CREATE TABLE IF NOT EXISTS ark_answers (seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL,"
+            " payload BLOB NOT NULL, spans BLOB NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS ark_intents (seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL,"
+            " intent BLOB NOT NULL)"
         )
 
     def begin(self) -> None:
@@ -101,26 +106,38 @@ class Journal:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 
-    def answer(self, trace_id: str) -> Answer | None:
-        """The recorded answer to a trace, if there is one."""
-        for payload, spans in self.connection.execute(
-            "SELECT payload, spans FROM ark_answers WHERE trace_id = ?", (trace_id,)
+    def answer(self, seq: int, trace_id: str) -> Answer | None:
+        """The recorded answer to a signal, if there is one."""
+        for known, payload, spans in self.connection.execute(
+            "SELECT trace_id, payload, spans FROM ark_answers WHERE seq = ?", (seq,)
         ):
+            self._compare(seq, trace_id, known)
             return Answer(payload, _spans_decoder.decode(spans))
         return None
 
-    def intent(self, trace_id: str) -> bytes | None:
-        """The recorded intent for a trace, if there is one."""
-        for (intent,) in self.connection.execute("SELECT intent FROM ark_intents WHERE trace_id = ?", (trace_id,)):
+    def intent(self, seq: int, trace_id: str) -> bytes | None:
+        """The recorded intent for a signal, if there is one."""
+        for known, intent in self.connection.execute(
+            "SELECT trace_id, intent FROM ark_intents WHERE seq = ?", (seq,)
+        ):
+            self._compare(seq, trace_id, known)
             return bytes(intent)
         return None
 
-    def record_answer(self, trace_id: str, payload: bytes, spans: tuple[Span, ...]) -> None:
-        """Remember an answer. A second one for the same trace is an error of the protocol, and raises."""
+    def record_answer(self, seq: int, trace_id: str, payload: bytes, spans: tuple[Span, ...]) -> None:
+        """Remember an answer. A second one for the same signal is an error of the protocol, and raises."""
         self.connection.execute(
-            "INSERT INTO ark_answers VALUES (?, ?, ?)", (trace_id, payload, _spans_encoder.encode(spans))
+            "INSERT INTO ark_answers VALUES (?, ?, ?, ?)", (seq, trace_id, payload, _spans_encoder.encode(spans))
         )
 
-    def record_intent(self, trace_id: str, intent: bytes) -> None:
+    def record_intent(self, seq: int, trace_id: str, intent: bytes) -> None:
         """Remember what is about to be done."""
-        self.connection.execute("INSERT INTO ark_intents VALUES (?, ?)", (trace_id, intent))
+        self.connection.execute("INSERT INTO ark_intents VALUES (?, ?, ?)", (seq, trace_id, intent))
+
+    @staticmethod
+    def _compare(seq: int, trace_id: str, known: str) -> None:
+        if trace_id != known:
+            raise JournalError(
+                f"signal {seq} is {trace_id}, but this journal knows it as {known}",
+                hint="were the databases of different nodes mixed?",
+            )

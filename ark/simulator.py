@@ -307,7 +307,7 @@ class Simulation:
             self._epoch += 1
         process = self._processes[name] = _Process()
         if name == GATEWAY:
-            self._door = Door(self._intake_class(self.intake_database), epoch=self._epoch, window=8)
+            self._door = Door(self._intake_class(self.intake_database, self.clock), epoch=self._epoch, window=8)
             self._door.dispatcher.paused = self._isolated is not None
             return
         try:
