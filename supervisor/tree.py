@@ -25,7 +25,7 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from ark.blackbox import BlackBox
+from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.control import Control, Duty
 from ark.home import Home
@@ -38,6 +38,7 @@ from supervisor.requests import Requests
 
 __all__ = ["Supervisor"]
 
+_WATCHDOG = "watchdog"
 _STATES = {"pending": "starting", "waiting": "starting", "stopping": "stopped"}
 """The policy's states that the protocol does not know, and what it calls them."""
 
@@ -106,6 +107,8 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._box = BlackBox(self._home.box(duty.name), incarnation=duty.incarnation)
         config = msgspec.convert(duty.config, Config)
         self._beat_s = config.watchdog.interval_s / 4
+        self._patience_s = config.watchdog.interval_s * config.watchdog.missed
+        self._late_rounds = 0
         limits = config.supervision
         self._children: dict[str, dict[str, Any]] = {each["name"]: each for each in duty.options["children"]}
         self._spec = policy.SupervisorSpec(
@@ -364,7 +367,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             "since": self._duty.options["since"],
             "reason": None,
         }
-        for name in ("gateway", "watchdog"):
+        for name in ("gateway", _WATCHDOG):
             self._ask(name, {"do": "tree", "children": [root, *tree]})
 
     # Time
@@ -386,8 +389,21 @@ class Supervisor(Actor):  # type: ignore[misc]
     def _beat(self) -> None:
         self._box.beat(epoch=self._epoch, handled=0, received=0, sent=0)
         self.wakeupAfter(timedelta(seconds=self._beat_s), payload="beat")
+        self._watch_the_watchdog()
         if self._requests:
             self._decide(policy.Tick())
+
+    def _watch_the_watchdog(self) -> None:
+        """Nobody else watches it. A pause of the machine makes it late for one round, not for four."""
+        process = self._processes.get(_WATCHDOG)
+        box = read(self._home.box(_WATCHDOG)) if process else None
+        if process is None or box is None or box.pid != process.pid or box.beat_age_s <= self._patience_s:
+            self._late_rounds = 0
+            return
+        self._late_rounds += 1
+        if self._late_rounds == 4:
+            reason = f"no heartbeat for {box.beat_age_s:.1f} s"
+            self._hung({"name": _WATCHDOG, "incarnation": process.incarnation, "reason": reason})
 
     def _leave(self, code: int, words: dict[str, Any]) -> None:
         if self._line is not None:

@@ -62,7 +62,7 @@ class Last(Agent[Passed]):
         return self._end(context, message.signal.symbol, "executed", [*message.names])
 
     def bury(self, letter: Any, context: Context) -> dict[str, Any]:
-        return self._end(context, letter.symbol, "failed", [letter.reason])
+        return self._end(context, letter.symbol, "failed", [letter.agent, letter.reason])
 
     @staticmethod
     def _end(context: Context, symbol: str, status: str, names: list[str]) -> dict[str, Any]:
