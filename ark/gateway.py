@@ -65,7 +65,7 @@ class GatewayWorker:
         self._beat_s = config.watchdog.interval_s / 4
         self._pipeline = config.pipeline.agents
         self._door = Door(
-            Intake(open_database(self._home.data / "gateway.db")),
+            Intake(open_database(self._home.data / "gateway.db"), time.time()),
             epoch=duty.epoch,
             window=self._config.window,
             stall_s=self._config.stall_s,
