@@ -31,6 +31,7 @@ class Aletheia(Agent[Case]):
 
     takes = Case
     durability = Durability.POWER
+    recalls = True
 
     def setup(self, context: Context) -> None:
         """Open the ledger and the truth map."""
@@ -54,7 +55,7 @@ class Aletheia(Agent[Case]):
                 status,
                 message.decision,
                 None if execution is None else execution.order,
-                execution,
+                None if execution is None else msgspec.structs.replace(execution, order=None),
                 _maps(context, at),
                 context.attempt,
                 {"complete": complete, "disagreements": disagreements},
@@ -64,6 +65,14 @@ class Aletheia(Agent[Case]):
             context,
         )
 
+    def recall(self, trace_id: str, context: Context) -> Outcome | None:
+        """The outcome that the ledger holds: its row is the answer, and is written once."""
+        return self._ledger.find(trace_id)
+
+    def settle(self, context: Context) -> None:
+        """Write the truths of the batch, each once."""
+        self._truths.write()
+
     def bury(self, letter: Letter, context: Context) -> Outcome:
         """Write down a signal that the pipeline gave up on, with the order if there is one."""
         known = self._ledger.find(letter.trace_id)
@@ -71,7 +80,7 @@ class Aletheia(Agent[Case]):
             return known
         case = _record(letter)
         execution = None if case is None else case.execution
-        reason = f"{letter.agent} ended {letter.attempts} times: {letter.reason}"
+        reason = f"ended {letter.agent} at every try: {letter.reason}"
         order = None if execution is None else execution.order
         disagreements = []
         if order is not None:
@@ -83,7 +92,7 @@ class Aletheia(Agent[Case]):
                 "failed",
                 None if case is None else case.decision,
                 order,
-                execution,
+                None if execution is None else msgspec.structs.replace(execution, order=None),
                 _maps(context, context.now()),
                 letter.attempts,
                 {"complete": False, "disagreements": disagreements},

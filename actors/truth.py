@@ -99,10 +99,13 @@ class TruthMap:
         self._connection = connection
         self._updated_by = updated_by
         self._last: dict[str, tuple[Truth, float]] = {}
+        self._fresh: dict[str, tuple[Truth, float]] = {}
         connection.execute(_SCHEMA)
 
     def put(self, truth: Truth, at: float) -> None:
-        """Replace the answer to a question, unless it is nearly the one that was written within the last second.
+        """Replace the answer to a question, unless it is nearly the one that was put within the last second.
+
+        It stands in the table after `write`.
 
         Args:
             truth: The new answer.
@@ -112,17 +115,25 @@ class TruthMap:
         if last is not None and 0 <= at - last[1] < FRESH_S and _alike(truth, last[0]):
             return
         self._last[truth.key] = (truth, at)
-        self._connection.execute(
+        self._fresh[truth.key] = (truth, at)
+
+    def write(self) -> None:
+        """Write what was put since the last time, each question once."""
+        self._connection.executemany(
             _PUT,
-            (
-                truth.key,
-                _json.encode(truth.value).decode(),
-                truth.confidence,
-                _json.encode(truth.sources).decode(),
-                at,
-                self._updated_by,
-            ),
+            [
+                (
+                    truth.key,
+                    _json.encode(truth.value).decode(),
+                    truth.confidence,
+                    _json.encode(truth.sources).decode(),
+                    at,
+                    self._updated_by,
+                )
+                for truth, at in self._fresh.values()
+            ],
         )
+        self._fresh.clear()
 
     def get(self, key: str) -> Truth | None:
         """The answer to a question."""

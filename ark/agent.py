@@ -121,6 +121,9 @@ class Agent(Generic[Taken]):
     """The type, or union of tagged types, of notices that `notice` takes; None: the agent takes none."""
     durability: ClassVar[Durability] = Durability.NONE
     """What the agent's journal survives. With a journal, a message that comes again gets the recorded answer."""
+    recalls: ClassVar[bool] = False
+    """Whether the agent keeps its answers in tables of its own and gives them again through `recall`; the journal
+    then records none. For agents whose answers are rows of theirs anyway, such as a ledger's."""
     secrets: ClassVar[tuple[str, ...]] = ()
     """Names of secrets that the agent needs; the supervisor makes one for all who name the same."""
     version: ClassVar[str] = ""
@@ -149,6 +152,13 @@ class Agent(Generic[Taken]):
         already: ask the world before doing it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how to perform its intent")
+
+    def recall(self, trace_id: str, context: Context) -> Any:
+        """The answer that was given to a signal before, or None. Called only where `recalls` is set."""
+        return None
+
+    def settle(self, context: Context) -> None:
+        """Called once after the messages of a batch, before their commit: write here what was gathered."""
 
     def performing(self, context: Context) -> AbstractContextManager[Any]:
         """Entered around all calls of `perform` that share one commit: a place to let the outside batch, too."""

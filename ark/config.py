@@ -29,8 +29,11 @@ __all__ = [
     "load",
 ]
 
+RESERVED = ("root", "gateway", "watchdog", "exporter", "deployer", "pipeline", "operator")
+"""Names of the tree's own processes and sockets, which no agent can have."""
+
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,15}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,15}\Z")]
 
 
 class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +89,7 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         settings: The agent's own settings.
     """
 
-    class_: Annotated[str, Meta(pattern=r"^[\w.]+:\w+$")] = msgspec.field(name="class", default="")
+    class_: Annotated[str, Meta(pattern=r"^[\w.]+:\w+\Z")] = msgspec.field(name="class", default="")
     path: str = ""
     settings: dict[str, Any] = {}
 
@@ -231,6 +234,13 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
         )
     if len(set(config.pipeline.agents)) != len(config.pipeline.agents):
         raise ConfigError(f"{where}: pipeline.agents names an agent twice", field="pipeline.agents")
+    taken = [name for name in config.pipeline.agents if name in RESERVED]
+    if taken:
+        raise ConfigError(
+            f"{where}: no agent can be named {taken[0]!r}",
+            hint=f"ARK's own are {', '.join(RESERVED)}",
+            field="pipeline.agents",
+        )
     _check_endpoints(config, where)
     return msgspec.structs.replace(config, agents=agents)
 
@@ -239,7 +249,7 @@ def _check_endpoints(config: Config, where: str) -> None:
     for key in ("endpoint", "events"):
         endpoint = getattr(config.gateway, key)
         match = re.fullmatch(r"tcp://(.+):(\d{1,5})", endpoint)
-        if not match and not endpoint.startswith("ipc://"):
+        if not (match and is_port(match[2])) and not endpoint.startswith("ipc://"):
             raise ConfigError(
                 f"{where}: gateway.{key} is {endpoint!r}", hint="tcp://127.0.0.1:PORT", field=f"gateway.{key}"
             )
@@ -249,12 +259,28 @@ def _check_endpoints(config: Config, where: str) -> None:
                 hint="this version has no client keys yet: listen on 127.0.0.1 and tunnel to it",
                 field=f"gateway.{key}",
             )
-    if not is_loopback(config.metrics.listen.rpartition(":")[0]):
+    if config.gateway.endpoint == config.gateway.events:
+        raise ConfigError(
+            f"{where}: gateway.endpoint and gateway.events are the same",
+            hint="outcomes are published on a socket of their own",
+            field="gateway.events",
+        )
+    host, _, port = config.metrics.listen.rpartition(":")
+    if not is_port(port):
+        raise ConfigError(
+            f"{where}: metrics.listen is {config.metrics.listen!r}", hint="127.0.0.1:PORT", field="metrics.listen"
+        )
+    if not is_loopback(host):
         raise ConfigError(
             f"{where}: metrics.listen {config.metrics.listen} would listen beyond loopback",
             hint="listen on 127.0.0.1 and let a proxy authenticate",
             field="metrics.listen",
         )
+
+
+def is_port(text: str) -> bool:
+    """Whether a number of an address is a port that can be named to clients."""
+    return 0 < int(text) < 65_536
 
 
 def is_loopback(host: str) -> bool:
@@ -292,7 +318,10 @@ def _known_keys(prefix: str) -> list[str]:
 
 def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:
     for key in place[:-1]:
-        tree = tree.setdefault(key, {})
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            return  # the file is wrong there, and is told so when all of it is read
+        tree = below
     tree[place[-1]] = value
 
 

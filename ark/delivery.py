@@ -35,7 +35,7 @@ import msgspec
 from ark.agent import Agent, Durability, Effect
 from ark.context import StageContext
 from ark.errors import AgentError
-from ark.journal import Journal
+from ark.journal import Answer, Journal
 from ark.message import LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, Span, encode
 
 __all__ = ["GATEWAY", "STRIKES", "Dispatcher", "Pending", "Stage"]
@@ -289,7 +289,7 @@ class Stage:
                 received_ns = now_ns()
                 recorded = intent = None
                 if journal and envelope.attempt > 1:
-                    recorded = journal.answer(envelope.seq, envelope.trace_id)
+                    recorded = self._recorded(envelope)
                     intent = None if recorded else self._recorded_intent(envelope)
                 if recorded:
                     outgoing.append(self._onward(envelope, msgspec.Raw(recorded.payload), spans=recorded.spans))
@@ -316,6 +316,9 @@ class Stage:
             elif envelope.kind == NOTICE and self._notices:
                 self._note("", "notice")
                 self.agent.notice(self._notices.decode(envelope.payload), context)
+        if journal:
+            self._note("", "settle")
+            self.agent.settle(context)
         self._note("", "")
         self.handled += len(batch)
         yield "handled"
@@ -326,7 +329,7 @@ class Stage:
             journal.begin()
             with self.agent.performing(context):
                 for position, envelope, received_ns, intent, again in effects:
-                    recorded = journal.answer(envelope.seq, envelope.trace_id) if again else None
+                    recorded = self._recorded(envelope) if again else None
                     if recorded:  # the same trace stood twice in this batch, in two epochs
                         payload = msgspec.Raw(recorded.payload)
                         outgoing[position] = self._onward(envelope, payload, spans=recorded.spans)
@@ -342,6 +345,12 @@ class Stage:
         self._outgoing.extend(each for each in outgoing if each is not None)
         self._collect_sent()
 
+    def _recorded(self, envelope: Envelope) -> Answer | None:
+        if self.agent.recalls:
+            message = self.agent.recall(envelope.trace_id, self.context)
+            return None if message is None else Answer(bytes(encode(message)), envelope.spans)
+        return self._journal.answer(envelope.seq, envelope.trace_id) if self._journal else None
+
     def _recorded_intent(self, envelope: Envelope) -> Any:
         if not self._intents or not self._journal:
             return None
@@ -356,13 +365,13 @@ class Stage:
         payload = encode(answer)
         if self._successor == GATEWAY:
             self._check_outcome(payload)
-        if self._journal:
+        if self._journal and not self.agent.recalls:
             self._journal.record_answer(envelope.seq, envelope.trace_id, bytes(payload), spans)
         return self._onward(envelope, payload, spans=spans)
 
     def _buried(self, envelope: Envelope) -> tuple[str, Envelope]:
         letter = self._letters.decode(envelope.payload)
-        recorded = self._journal.answer(envelope.seq, letter.trace_id) if self._journal else None
+        recorded = self._recorded(envelope)
         if recorded:
             letter = msgspec.structs.replace(
                 letter, records={**letter.records, self.context.agent: recorded.payload}

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from ark.errors import RequestError
-from ark.signal import ACTIONS, Signal
+from ark.signal import ACTIONS, ArrivingSignal, Signal
 
 __all__ = [
     "LARGEST_MESSAGE",
@@ -100,7 +100,7 @@ class Request(msgspec.Struct, frozen=True):
     reason: Annotated[str, Meta(max_length=500)] = ""
 
 
-class _KnownOnly(Signal, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class _KnownOnly(ArrivingSignal, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A signal without unknown keys: the ordinary case, decided in one pass."""
 
 
@@ -110,7 +110,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 _requests = msgspec.msgpack.Decoder(Request)
 _heads = msgspec.msgpack.Decoder(_Head)
-_signals = msgspec.msgpack.Decoder(Signal)
+_signals = msgspec.msgpack.Decoder(ArrivingSignal)
 _known_only = msgspec.msgpack.Decoder(_KnownOnly)
 _keys = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")

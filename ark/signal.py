@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["ACTIONS", "Bar", "Signal"]
+__all__ = ["ACTIONS", "ArrivingSignal", "Bar", "Signal"]
 
 ACTIONS = ("trade", "observe")
 """The actions that the door lets in. `observe` shows a bar to the pipeline and asks for no trade by itself."""
@@ -69,11 +69,29 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
         metadata: Whatever the sender wants to find again; ARK does not read it.
     """
 
+    symbol: str
+    direction: Literal["long", "short"]
+    price: float
+    trace_id: str = ""
+    action: Literal["trade", "observe"] = "trade"
+    quantity: float | None = None
+    position_size_pct: float | None = None
+    leverage: float = 1.0
+    stop_loss: float | None = None
+    target: float | None = None
+    risk_reward_ratio: float | None = None
+    source: str = ""
+    ts: float | None = None
+    features: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+
+
+class ArrivingSignal(Signal, frozen=True, omit_defaults=True):
+    """A signal at the door, where every bound is checked; behind it, nobody needs to check again."""
+
     symbol: Annotated[str, Meta(pattern=SYMBOL)]
     direction: Literal["long", "short"]
     price: Positive
-    trace_id: str = ""
-    action: Literal["trade", "observe"] = "trade"
     quantity: Positive | None = None
     position_size_pct: Positive | None = None
     leverage: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
@@ -81,9 +99,6 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
     target: Positive | None = None
     risk_reward_ratio: Positive | None = None
     source: Annotated[str, Meta(max_length=128)] = ""
-    ts: Annotated[float, Meta(ge=0, le=LATEST)] | None = None
-    features: dict[str, Any] = {}
-    metadata: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         for name in _NUMBERS:

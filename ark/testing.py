@@ -87,11 +87,12 @@ class TestContext:
 
 
 def drive(agent: Agent[Any], message: Any, context: TestContext, *, again: bool = False) -> Any:
-    """Take one message through `handle`, and through `perform` if the agent returns an `Effect`.
+    """Take one message through `handle` and `settle`, and through `perform` if the agent returns an `Effect`.
 
     The answer goes through msgpack and back, as it would on the wire, so that what cannot travel fails here.
     """
     answer = agent.handle(message, context)
+    agent.settle(context)
     if isinstance(answer, Effect):
         answer = agent.perform(answer.intent, context, again=again)
     wire = msgspec.msgpack.Encoder(decimal_format="string").encode(answer)

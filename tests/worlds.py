@@ -79,7 +79,7 @@ def live(seed: int, faults: Faults = FAULTS, **broken: Any) -> tuple[Simulation,
     assert len(report.published) == len(set(report.published)) == len(wanted)
     assert set(report.accepted) <= set(report.outcomes)
     poisoned = [
-        trace_id for trace_id, outcome in report.outcomes.items() if outcome["reason"].startswith("fragile ended")
+        trace_id for trace_id, outcome in report.outcomes.items() if outcome["reason"].startswith("ended fragile")
     ]
     assert len(poisoned) == (1 if seed % 4 == 0 else 0)
     for outcome in report.outcomes.values():

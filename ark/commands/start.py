@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import Any
 from ark import config as configuration
 from ark.errors import NodeError
 from ark.guardian import Guardian
-from ark.home import Home
+from ark.home import Home, default_home
 
 HELP = "start a node in the foreground"
 
@@ -68,6 +69,21 @@ def _begin_demo(home: Home) -> None:
         path.unlink()
 
 
+def _end_demo(home: Home) -> None:
+    """Take the mark from a home that is no demo's any more, so that no later demo empties it."""
+    if not home.is_locked():
+        (home.path / _DEMO_MARK).unlink(missing_ok=True)
+
+
+def _look_closer(home: Path) -> str:
+    """The command for another terminal, where neither the path nor the variables of this one need be set."""
+    program = Path(sys.argv[0]).with_name("supervisor")
+    found = shutil.which("supervisor")
+    known = found is not None and program.exists() and os.path.samefile(found, program)
+    usual = "ARK_HOME" not in os.environ and home == default_home()
+    return f"{'supervisor' if known else program} status" + ("" if usual else f" --home {home}")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the node.
 
@@ -91,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.demo:
         _begin_demo(home)
+    else:
+        _end_demo(home)
     guardian = Guardian(home, config, say)
     feeder: list[subprocess.Popen[bytes]] = []
 
@@ -102,8 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"  outcomes       {config.gateway.events}")
         if config.metrics.enabled:
             say(f"  metrics        http://{config.metrics.listen}/metrics")
-        named = "" if "ARK_HOME" in os.environ else f" --home {arguments.home}"
-        say(f"  look closer    supervisor status{named}")
+        say(f"  look closer    {_look_closer(arguments.home)}")
         say("  stop           Ctrl-C")
         if arguments.demo:
             command = [

@@ -229,7 +229,7 @@ class TestDeadLetters:
         context = desk()
         outcome = start(context).bury(self.letter(), context)
         assert (outcome.status, outcome.attempts, outcome.order) == ("failed", 3, None)
-        assert outcome.reason == "joey ended 3 times: killed by signal 9"
+        assert outcome.reason == "ended joey at every try: killed by signal 9"
         assert context.events == []
 
     def test_an_order_that_exists_all_the_same_is_told(self) -> None:
@@ -279,6 +279,7 @@ class TestTruths:
         agent.handle(case(), context)
         context.trace_id = trace(1)
         agent.handle(case(trace(1), price=102.0), context)
+        agent.settle(context)
         found = TruthMap(context.database, "aletheia").get("price:AAPL")
         assert found is not None
         assert found.value == 102.0
@@ -292,11 +293,13 @@ class TestTruths:
         for number, price in enumerate((100.0, 100.01, 100.02)):
             context.trace_id = trace(number)
             agent.handle(case(trace(number), price=price), context)
+            agent.settle(context)
         truth = TruthMap(context.database, "aletheia")
         assert truth.get("price:AAPL") == truths(case())[0]
         context.clock += 1
         context.trace_id = trace(4)
         agent.handle(case(trace(4), price=100.03), context)
+        agent.settle(context)
         found = truth.get("price:AAPL")
         assert found is not None
         assert found.value == 100.03
