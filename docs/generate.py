@@ -13,6 +13,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -83,11 +84,17 @@ def configuration() -> str:
 def describe(struct: type[msgspec.Struct]) -> str:
     """A struct: its docstring, and a table of its fields."""
     text, meanings = docstring(struct)
+    return f"{text}\n\n{fields(struct, meanings)}"
+
+
+def fields(struct: type[msgspec.Struct], meanings: dict[str, str]) -> str:
+    """A table of a struct's fields, in the order of their meanings."""
+    order = [*meanings, *struct.__struct_fields__]
     rows = [
         (f"`{field.encode_name}`", kind(field.type), default(field), meanings.get(field.name, ""))
-        for field in msgspec.structs.fields(struct)
+        for field in sorted(msgspec.structs.fields(struct), key=lambda field: order.index(field.name))
     ]
-    return f"{text}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}"
+    return table(("key", "type", "default", "meaning"), rows)
 
 
 def docstring(item: type) -> tuple[str, dict[str, str]]:
@@ -156,13 +163,30 @@ def codes() -> str:
     return table(("code", "meaning"), rows)
 
 
+def limits() -> str:
+    """The bounds of what comes in."""
+    names = ("LARGEST_MESSAGE", "LARGEST_SIGNAL", "MOST_SIGNALS", "LONGEST_ID", "DEEPEST")
+    body = ast.parse(inspect.getsource(ark.protocol)).body
+    said: dict[str, str] = {}
+    for statement, follower in pairwise(body):
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            said[statement.targets[0].id] = text_of(follower)
+    rows = [(name.replace("_", " ").lower(), str(getattr(ark.protocol, name)), said[name]) for name in names]
+    return table(("limit", "value", "meaning"), rows)
+
+
+def text_of(statement: ast.stmt) -> str:
+    """The text of a docstring in one line, nothing for any other statement."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+        return " ".join(str(statement.value.value).split())
+    return ""
+
+
 def constants(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
     """Texts that are assigned in a class, each with the docstring behind it."""
     for statement, follower in zip(body, [*body[1:], ast.Pass()], strict=True):
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
-            said = isinstance(follower, ast.Expr) and isinstance(follower.value, ast.Constant)
-            meaning = follower.value.value if said else ""  # type: ignore[attr-defined]
-            yield str(statement.value.value), " ".join(str(meaning).split())
+            yield str(statement.value.value), text_of(follower)
 
 
 def operations() -> str:
@@ -173,15 +197,22 @@ def operations() -> str:
 
 def signal() -> str:
     """The fields of a signal."""
-    return describe(ark.signal.Signal).partition("\n\n")[2]
+    checked = getattr(ark.signal, "ArrivingSignal", ark.signal.Signal)
+    return fields(checked, docstring(ark.signal.Signal)[1])
 
 
 def bar() -> str:
     """The fields of a bar."""
-    return describe(ark.signal.Bar).partition("\n\n")[2]
+    return fields(ark.signal.Bar, docstring(ark.signal.Bar)[1])
 
 
-PARTS: dict[str, Callable[[], str]] = {"codes": codes, "operations": operations, "signal": signal, "bar": bar}
+PARTS: dict[str, Callable[[], str]] = {
+    "codes": codes,
+    "operations": operations,
+    "signal": signal,
+    "bar": bar,
+    "limits": limits,
+}
 
 
 def fill(text: str) -> str:

@@ -25,7 +25,7 @@ def test_every_setting_of_the_agents_is_explained() -> None:
 
 
 def test_every_code_and_every_field_is_explained() -> None:
-    text = generate.codes() + generate.operations() + generate.signal() + generate.bar()
+    text = generate.codes() + generate.operations() + generate.signal() + generate.bar() + generate.limits()
 
     assert [row for row in text.splitlines() if row.endswith("|  |")] == []
 
