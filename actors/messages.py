@@ -221,7 +221,8 @@ class Case(msgspec.Struct, frozen=True, array_like=True):
 
     Attributes:
         signal: As it was accepted; in bar replay Kyle may have turned `observe` into `trade`.
-        refusal: Kyle's word against the signal, as status (`expired` or `denied`) and reason; nobody acts on it then.
+        refusal: Kyle's word against the signal, as status (`expired` or `denied`) and reason; nobody acts on it
+            then.
         market: Kyle's.
         setup: Joey's; None means that there is nothing to do.
         decision: HRM's.

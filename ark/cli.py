@@ -1,4 +1,4 @@
-"""`ark-run`: gathers its commands from the entry-point group `ark.commands`, so that each package brings its own."""
+"""`ark-run`: gathers its commands from the entry-point group `ark.commands`; each package brings its own."""
 
 from __future__ import annotations
 

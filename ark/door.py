@@ -1,7 +1,7 @@
 """What the gateway does apart from its sockets: accepts, finishes, counts strikes, and sends again.
 
-Everything taken in a round is written in one transaction; `settle` commits it, and only what `settle` has returned may
-leave the process. The gateway's process and the simulator run this same class.
+Everything taken in a round is written in one transaction; `settle` commits it, and only what `settle` has returned
+may leave the process. The gateway's process and the simulator run this same class.
 """
 
 from __future__ import annotations

@@ -59,9 +59,7 @@ class WatchdogWorker:
         now = time.monotonic()
         verdicts, self._memory = judge(list(self._vitals(now)), self._limits, self._memory, now)
         for verdict in verdicts:
-            self._control.say(
-                say="hung", name=verdict.name, incarnation=verdict.incarnation, reason=verdict.reason
-            )
+            self._control.say(say="hung", name=verdict.name, incarnation=verdict.incarnation, reason=verdict.reason)
 
     def _vitals(self, now: float) -> list[Vital]:
         vitals = []

@@ -66,9 +66,7 @@ class Last(Agent[Passed]):
 
     @staticmethod
     def _end(context: Context, symbol: str, status: str, names: list[str]) -> dict[str, Any]:
-        known = context.database.execute(
-            "SELECT 1 FROM ended WHERE trace_id = ?", (context.trace_id,)
-        ).fetchone()
+        known = context.database.execute("SELECT 1 FROM ended WHERE trace_id = ?", (context.trace_id,)).fetchone()
         if known is None:
             context.database.execute(
                 "INSERT INTO ended (trace_id, status) VALUES (?, ?)", (context.trace_id, status)

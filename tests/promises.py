@@ -38,7 +38,9 @@ def one_outcome_each(open_database: Open, traces: Sequence[str]) -> None:
     """Every accepted trace has exactly one outcome at the gateway."""
     ended = [
         trace_id
-        for (trace_id,) in open_database("gateway").execute("SELECT trace_id FROM signals JOIN outcomes USING (seq)")
+        for (trace_id,) in open_database("gateway").execute(
+            "SELECT trace_id FROM signals JOIN outcomes USING (seq)"
+        )
     ]
     assert sorted(ended) == sorted(traces)
 
@@ -80,7 +82,9 @@ def books_agree(open_database: Open) -> None:
     }
     held = {
         symbol: quantity
-        for symbol, quantity in open_database("hrm").execute("SELECT symbol, sum(quantity) FROM hrm_lots GROUP BY symbol")
+        for symbol, quantity in open_database("hrm").execute(
+            "SELECT symbol, sum(quantity) FROM hrm_lots GROUP BY symbol"
+        )
         if float(quantity)
     }
     assert {s: float(q) for s, q in held.items()} == {s: float(q) for s, q in broker.items()}

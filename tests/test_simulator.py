@@ -48,7 +48,10 @@ def run_named(seed: int) -> None:
 
 
 def test_a_seed_is_repeated_exactly_in_another_process() -> None:
-    script = "import hashlib; from tests.worlds import digest, live; print(hashlib.sha256(digest(live(11)[1])).hexdigest())"
+    script = (
+        "import hashlib; from tests.worlds import digest, live; "
+        "print(hashlib.sha256(digest(live(11)[1])).hexdigest())"
+    )
     environment = {**os.environ, "PYTHONHASHSEED": "99", "PYTHONPATH": str(ROOT)}
     elsewhere = subprocess.run(
         [sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, check=True

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from ark.client import Client
@@ -57,7 +58,7 @@ def read_signals(name: str) -> list[dict[str, Any]]:
         MessageError: The file cannot be read or is not JSON; the message names the line.
     """
     try:
-        text = sys.stdin.read() if name == "-" else open(name, encoding="utf-8").read()
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise MessageError(f"cannot read {name}: {error}") from error
     try:

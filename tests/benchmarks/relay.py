@@ -1,4 +1,4 @@
-"""The yardsticks: five processes that hand messages on over raw pyzmq and msgpack, without and with a commit a batch.
+"""The yardsticks: five processes that hand messages on over raw pyzmq and msgpack, with and without commits.
 
 They promise nothing: no epoch, no replay, no supervision. What ARK costs is seen beside them, in the same run.
 """
