@@ -1,7 +1,8 @@
 """Replay OHLCV bars through a running node, and show what becomes of them.
 
 Each bar goes through the front door as a signal with the action `observe`: Kyle looks at it, and where it is
-notable makes a trade of it. FILE is a CSV with date or timestamp, open, high, low, close, volume and, optionally, symbol.
+notable makes a trade of it. FILE is a CSV with date or timestamp, open, high, low, close, volume and, optionally,
+symbol.
 
 examples:
   ark-run replay spy-daily.csv --symbol SPY
