@@ -40,6 +40,9 @@ class AgentWorker:
     def __init__(self, duty: Duty, control: Control, box: BlackBox) -> None:
         self._duty = duty
         self._control = control
+        # Bound first: those who send to it connect again while the agent is still being imported.
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._inbox = mailbox(self._zmq, Home(Path(duty.home)).mailbox(duty.name))
         self._box = box
         self._home = Home(Path(duty.home))
         config = msgspec.convert(duty.config, Config)
@@ -76,16 +79,14 @@ class AgentWorker:
             epoch=duty.epoch,
             note=box.note,
         )
-        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._outboxes: dict[str, Outbox] = {}
         self._counted_epoch = duty.epoch
         self._received = 0
         self._sent = 0
 
     def prepare(self) -> None:
-        """Let the agent load its state, and open the mailbox."""
+        """Let the agent load its state."""
         self._stage.setup()
-        self._inbox = mailbox(self._zmq, self._home.mailbox(self._duty.name))
         self._send()
         self._beat()
 

@@ -114,7 +114,7 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     intensity: Annotated[int, Meta(ge=1, le=100_000)] = 50
     period_s: Seconds = 30.0
-    backoff_base_s: Seconds = 0.05
+    backoff_base_s: Seconds = 0.01
     backoff_cap_s: Seconds = 0.5
     stable_s: Seconds = 10.0
     shutdown_s: Seconds = 2.0
@@ -198,7 +198,10 @@ def load(
     environment = os.environ if environment is None else environment
     for variable, place in ENVIRONMENT.items():
         if variable in environment:
-            _put(tree, place, _scalar(environment[variable]))
+            text = environment[variable]
+            if not text.isprintable():
+                raise ConfigError(f"{variable} holds unprintable characters: {text!r}", field=".".join(place))
+            _put(tree, place, _scalar(text))
     for place, value in (overrides or {}).items():
         if value is not None:
             _put(tree, place, value)
@@ -209,7 +212,7 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
     try:
         config = msgspec.convert(tree, Config, strict=True)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), where) from None
+        raise _explain(str(error), where, tree) from None
     agents = dict(config.agents)
     folder = path.parent.absolute() if path else Path.cwd()
     for name in config.pipeline.agents:
@@ -255,7 +258,7 @@ def _check_endpoints(config: Config, where: str) -> None:
             )
         if match and not is_loopback(match[1]):
             raise ConfigError(
-                f"{where}: gateway.{key} {endpoint} would listen beyond loopback, where clients must prove who they are",
+                f"{where}: gateway.{key} {endpoint} would listen beyond loopback, where clients must be known",
                 hint="this version has no client keys yet: listen on 127.0.0.1 and tunnel to it",
                 field=f"gateway.{key}",
             )
@@ -288,10 +291,12 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1", "[::1]") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
 
 
-def _explain(message: str, where: str) -> ConfigError:
+def _explain(message: str, where: str, tree: dict[str, Any]) -> ConfigError:
     """Turn msgspec's words into ours: the setting's full name, and the nearest known one for an unknown key."""
     place = re.search(r"`\$\.?(.*)`$", message)
     prefix = place[1] if place else ""
+    if prefix.startswith("agents[...]"):
+        prefix = prefix.replace("[...]", f".{_wrong_agent(tree['agents'])}", 1)
     unknown = re.search(r"unknown field `(.*?)`", message)
     if not unknown:
         text = message.split(" - at ", maxsplit=1)[0]
@@ -301,6 +306,16 @@ def _explain(message: str, where: str) -> ConfigError:
     near = difflib.get_close_matches(unknown[1], known, 1, 0.4)
     nearest = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
     return ConfigError(f"{where}: unknown key {field!r}; {nearest}", field=field)
+
+
+def _wrong_agent(agents: dict[str, Any]) -> str:
+    """The first agent whose settings are wrong; msgspec does not say which."""
+    for name, settings in agents.items():
+        try:
+            msgspec.convert(settings, AgentConfig, strict=True)
+        except msgspec.ValidationError:
+            return name
+    return "..."
 
 
 def _known_keys(prefix: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Protocol 1 of the front door: what requests look like, and what is answered. Bytes and values only, no sockets."""
+"""Protocol 1 of the front door: what is asked and what is answered. Bytes and values only, no sockets."""
 
 from __future__ import annotations
 
@@ -174,9 +174,16 @@ def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
     if len(raw) > LARGEST_SIGNAL:
         raise RequestError(f"a signal has at most {LARGEST_SIGNAL} bytes", code=Code.INVALID, field="signal")
     try:
-        return _known_only.decode(raw), []
-    except (msgspec.DecodeError, RecursionError, OverflowError):
-        pass  # an unknown key, or a fault that is named below
+        signal: Signal = _known_only.decode(raw)
+        ignored: list[str] = []
+    except (msgspec.DecodeError, RecursionError, OverflowError):  # an unknown key, or a fault that is to be named
+        signal, ignored = _read_closely(raw)
+    for field in ("features", "metadata"):
+        _check_tree(getattr(signal, field), field)
+    return signal, ignored
+
+
+def _read_closely(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
     try:
         signal = _signals.decode(raw)
     except msgspec.ValidationError as error:
@@ -185,8 +192,6 @@ def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, RecursionError, OverflowError) as error:
         raise RequestError(f"a signal is a map: {error}", code=Code.MALFORMED, field="signal") from None
-    for field in ("features", "metadata"):
-        _check_tree(getattr(signal, field), field)
     given = _keys.decode(raw)
     return signal, [key[:64] for key in given if key not in _FIELDS]
 

@@ -66,7 +66,7 @@ class Outbox:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 5)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 10)
         self._socket.connect(endpoint)
         self._waiting: deque[bytes] = deque()
 
