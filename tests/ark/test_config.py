@@ -1,0 +1,200 @@
+"""Configuration: the file, then variables, then options; mistakes are named by their key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ark.config import ENVIRONMENT, RESERVED, Config, is_loopback, load
+from ark.errors import ConfigError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "ark.toml"
+    path.write_text(text)
+    return path
+
+
+def refused(folder: Path, text: str, environment: dict[str, str] | None = None) -> ConfigError:
+    with pytest.raises(ConfigError) as error:
+        load(written(folder, text), environment or {})
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+def refusal(action: Callable[[], Config]) -> str | None:
+    """The field that is wrong; None: nothing is."""
+    try:
+        assert isinstance(action(), Config)
+    except ConfigError as error:
+        return error.field or "?"
+    return None
+
+
+def test_without_a_file_everything_has_its_default() -> None:
+    config = load(None, {})
+    assert config.gateway.endpoint == "tcp://127.0.0.1:5555"
+    assert config.pipeline.agents == ("kyle", "joey", "hrm", "kenny", "aletheia")
+    assert config.agents["kyle"].class_ == "actors.kyle:Kyle"
+
+
+def test_an_option_beats_a_variable_and_a_variable_beats_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "[gateway]\nwindow = 1\nbacklog = 1\nstall_s = 1.0")
+    environment = {"ARK_GATEWAY_WINDOW": "2", "ARK_GATEWAY_BACKLOG": "2"}
+    gateway = load(path, environment, {("gateway", "window"): 3, ("gateway", "stall_s"): None}).gateway
+    assert (gateway.window, gateway.backlog, gateway.stall_s) == (3, 2, 1.0)
+
+
+def test_the_originals_variables_keep_their_names() -> None:
+    environment = {
+        "KENNY_MAX_ACTIONS_PER_MINUTE": "30",
+        "KENNY_BURST_LIMIT": "5",
+        "AGENT_HEARTBEAT_INTERVAL": "2.5",
+        "METRICS_SERVER_ENABLED": "FALSE",
+    }
+    config = load(None, environment)
+    assert config.agents["kenny"].settings == {"max_actions_per_minute": 30, "burst_limit": 5}
+    assert config.watchdog.interval_s == 2.5
+    assert config.metrics.enabled is False
+
+
+@pytest.mark.parametrize("variable", ENVIRONMENT)
+def test_a_variable_that_makes_no_sense_is_an_error_or_plain_text(variable: str) -> None:
+    for value in ("", "nan", "-1", "x" * 1000, "1e999", "true", "\udcff"):
+        field = refusal(lambda value=value: load(None, {variable: value}))
+        assert field in (None, ".".join(ENVIRONMENT[variable]))
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "near"),
+    [
+        ("[gatway]", "gatway", "gateway"),
+        ("[gateway]\nendpiont = ''", "gateway.endpiont", "endpoint"),
+        ("[watchdog]\ninterval = 1", "watchdog.interval", "interval_s"),
+        ("[supervision]\nintensty = 1", "supervision.intensty", "intensity"),
+        ("[agents.kyle]\nclas = 'a:B'", "agents.kyle.clas", "class"),
+        ("[agents.kile]\nclass = 'a:B'", "agents.kile", "kyle"),
+        ("[pipeline]\nagent = []", "pipeline.agent", "agents"),
+        ("[metrics]\nlisten_on = ''", "metrics.listen_on", "listen"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(
+    text: str, field: str, near: str, tmp_path: Path
+) -> None:
+    error = refused(tmp_path, text)
+    assert field in str(error)
+    assert f"did you mean {near!r}" in str(error)
+    assert error.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("gateway = 5", "gateway"),
+        ("[gateway]\nwindow = 0", "gateway.window"),
+        ("[gateway]\nwindow = 'many'", "gateway.window"),
+        ("[gateway]\nbacklog = -1", "gateway.backlog"),
+        ("[gateway]\nstall_s = nan", "gateway.stall_s"),
+        ("[gateway]\nstall_s = inf", "gateway.stall_s"),
+        ("[gateway]\nendpoint = 'http://127.0.0.1:1'", "gateway.endpoint"),
+        ("[gateway]\nendpoint = 'tcp://127.0.0.1'", "gateway.endpoint"),
+        ("[gateway]\nendpoint = 'tcp://127.0.0.1:0'", "gateway.endpoint"),
+        ("[gateway]\nendpoint = 'tcp://127.0.0.1:65536'", "gateway.endpoint"),
+        ("[gateway]\nendpoint = 'tcp://0.0.0.0:5555'", "gateway.endpoint"),
+        ("[gateway]\nendpoint = 'tcp://*:5555'", "gateway.endpoint"),
+        ("[gateway]\nendpoint = 'tcp://192.168.0.1:5555'", "gateway.endpoint"),
+        ("[gateway]\nevents = 'tcp://eth0:5556'", "gateway.events"),
+        ("[gateway]\nevents = 'tcp://127.0.0.1:5555'", "gateway.events"),
+        ("[gateway]\nsymbols = [1]", "gateway.symbols[0]"),
+        ("[metrics]\nlisten = '0.0.0.0:9090'", "metrics.listen"),
+        ("[metrics]\nlisten = '127.0.0.1:99999'", "metrics.listen"),
+        ("[metrics]\nlisten = '127.0.0.1'", "metrics.listen"),
+        ("[pipeline]\nagents = []", "pipeline.agents"),
+        ("[pipeline]\nagents = ['kyle', 'kyle']", "pipeline.agents"),
+        ("[pipeline]\nagents = ['new']", "agents.new.class"),
+        ("[pipeline]\nagents = ['Kyle']", "pipeline.agents[0]"),
+        ('[pipeline]\nagents = ["kyle\\n"]', "pipeline.agents[0]"),
+        ("[pipeline]\nagents = ['abcdefghijklmnopq']", "pipeline.agents[0]"),
+        ("[agents.kyle]\nclass = 'kyle'", "agents.kyle.class"),
+        ("[agents.kyle]\nclass = 'os:system; true'", "agents.kyle.class"),
+        ("[watchdog]\nmissed = 1.5", "watchdog.missed"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_key(text: str, field: str, tmp_path: Path) -> None:
+    assert refused(tmp_path, text).field == field
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_no_agent_can_take_the_name_of_a_process_of_arks_own(name: str, tmp_path: Path) -> None:
+    error = refused(tmp_path, f"[pipeline]\nagents = ['{name}']\n[agents.{name}]\nclass = 'a:B'")
+    assert repr(name) in str(error)
+
+
+def test_a_variable_over_a_file_that_is_wrong_there_is_still_the_files_error(tmp_path: Path) -> None:
+    assert refused(tmp_path, "gateway = 5", {"ARK_GATEWAY_WINDOW": "5"}).field == "gateway"
+
+
+@pytest.mark.parametrize("content", [b"[gateway", b"\xff\xfe", b"a = ", b"\0"])
+def test_a_file_that_is_no_toml_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "ark.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        load(path, {})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing.toml", tmp_path):
+        with pytest.raises(ConfigError, match=f"cannot read {path}"):
+            load(path, {})
+
+
+def test_an_agent_of_ones_own_is_found_beside_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "[pipeline]\nagents = ['mine']\n[agents.mine]\nclass = 'mine:Mine'\npath = 'code'")
+    assert load(path, {}).agents["mine"].path == str(tmp_path / "code")
+
+
+def test_the_configuration_survives_its_way_to_a_process(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "[gateway]\nsymbols = ['AAPL']\n[agents.kyle.settings]\na = {b = [1]}"), {})
+    wire = msgspec.msgpack.decode(msgspec.msgpack.encode(msgspec.to_builtins(config)))
+    assert msgspec.convert(wire, Config) == config
+
+
+values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+places = st.sampled_from(
+    [
+        *(tuple(place) for place in ENVIRONMENT.values()),
+        ("gateway", "symbols"),
+        ("pipeline", "agents"),
+        ("pipeline", "secrets"),
+        ("agents",),
+        ("agents", "kyle"),
+        ("agents", "kyle", "class"),
+    ]
+)
+
+
+@given(st.dictionaries(places, values, max_size=3))
+def test_whatever_is_set_gives_a_configuration_or_a_named_error(overrides: dict[tuple[str, ...], Any]) -> None:
+    refusal(lambda: load(None, {}, overrides))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]"])
+def test_loopback_is_known(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "*", "::", "10.0.0.1", "127.0.0.1.evil.com", "localhost.evil", "lo", ""]
+)
+def test_anything_else_is_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
