@@ -20,7 +20,7 @@ from ark.control import Control, Duty
 from ark.errors import BootError
 from ark.home import Home
 from ark.host import load_object
-from ark.lineage import children_of, end, in_forked_child
+from ark.lineage import end, end_descendants_with_parents, in_forked_child
 from ark.transport import fence
 
 __all__ = ["Engine"]
@@ -53,6 +53,8 @@ class Engine:
         os.environ["THESPIAN_BASE_IPADDR"] = "127.0.0.1"  # otherwise it asks the network for its own address
         os.environ["THESPLOG_FILE"] = str(self._home.logs / "thespian.log")
         fence(self._home.secret("node.key"))
+        # The admin daemonises by forking twice; what it forks then (its logger, the root) dies with it.
+        end_descendants_with_parents(spared=2)
         ours, theirs = Control.pair()
         in_forked_child(ours.close)
         root_class = load_object(self._root_class)
@@ -102,10 +104,9 @@ class Engine:
                 return
 
     def end(self) -> None:
-        """End whatever is left: the admin, its logger, and with the admin the root and all below."""
-        for pid in (*(children_of(self._admin_pid) if self._admin_pid else ()), self._admin_pid):
-            if pid:
-                end(pid)
+        """End whatever is left: the admin, and with it its logger, the root and all below."""
+        if self._admin_pid is not None:
+            end(self._admin_pid)
         if self._root_handle is not None:
             select.select([self._root_handle], [], [], 5.0)
             os.close(self._root_handle)

@@ -26,7 +26,7 @@ from ark.control import Duty
 from ark.engine import Engine
 from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
-from ark.lineage import end
+from ark.lineage import adopt_orphans, end, reap
 from ark.topology import ROOT, tree
 
 __all__ = ["Guardian"]
@@ -71,6 +71,7 @@ class Guardian:
         wake.setblocking(False)
         self._wakeup.setblocking(False)
         before = {each: signal.signal(each, self._on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
+        adopt_orphans()
         engine = Engine(self._home, ROOT)
         try:
             self._home.clear_run()
@@ -81,7 +82,9 @@ class Guardian:
             self._watch(engine, wake)
         finally:
             engine.end()
+            reap()
             self._home.clear_run()
+            self._home.node_file.unlink(missing_ok=True)
             self._home.unlock()
             for each, handler in before.items():
                 signal.signal(each, handler)
@@ -100,6 +103,7 @@ class Guardian:
         while True:
             sources: list[Any] = [engine.fileno(), engine.root_handle, wake]
             readable, _, _ = select.select(sources, [], [], _ROUND_S)
+            reap()
             if wake in readable:
                 with suppress(BlockingIOError):
                     wake.recv(64)
@@ -130,7 +134,6 @@ class Guardian:
             self._say(f"the tree is down ({reason or 'its root was killed'}); building it anew")
             engine.end()
             self._home.clear_run()
-            self._home.write_node(self._facts())
             incarnation += 1
             reason = ""
             self._start(engine, incarnation=incarnation)

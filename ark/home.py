@@ -97,7 +97,7 @@ class Home:
         """Take the lock for this process and all that it will fork.
 
         Where the process that started the living instance is gone, its last ones are ending: they get a moment,
-        and are killed then. (Thespian's admin and its logger stay for ever if everything else is killed at once.)
+        and are killed then. (Thespian's admin stays for ever if everything else is killed at once.)
 
         Raises:
             NodeError: Another instance lives here.
@@ -246,8 +246,8 @@ class Home:
         return facts
 
     def clear_run(self) -> None:
-        """Take away what a stopped node leaves in `run/`, except the lock file itself."""
-        for path in (*self.run.glob("*.sock"), *self.run.glob("box/*"), self.node_file):
+        """Take away the sockets and black boxes of a tree that is down."""
+        for path in (*self.run.glob("*.sock"), *self.run.glob("box/*")):
             path.unlink(missing_ok=True)
 
     def _end_leftovers(self) -> None:

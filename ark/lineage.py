@@ -7,14 +7,22 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-__all__ = ["children_of", "die_with_parent", "end", "end_children_with_me", "in_forked_child"]
+__all__ = [
+    "adopt_orphans",
+    "die_with_parent",
+    "end",
+    "end_descendants_with_parents",
+    "in_forked_child",
+    "reap",
+]
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 _forker = 0
 _armed = False
+_generation = 0
 
 
 def die_with_parent() -> None:
@@ -22,11 +30,14 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def end_children_with_me() -> None:
-    """Make every process forked from now on die with its parent, whatever happens in between.
+def end_descendants_with_parents(*, spared: int) -> None:
+    """Make every later descendant of this process die with its parent, whatever happens in between.
 
     It is done in the child between the fork and its first line: asked for later, a parent that was killed in the
-    meantime left one orphan in six. Descendants inherit it.
+    meantime left one orphan in six.
+
+    Args:
+        spared: So many generations are left alone: a process that daemonises by forking twice would not survive.
     """
     global _armed
     if _armed:
@@ -38,11 +49,27 @@ def end_children_with_me() -> None:
         _forker = os.getpid()
 
     def bind() -> None:
+        global _generation
+        _generation += 1
+        if _generation <= spared:
+            return
         die_with_parent()
         if os.getppid() != _forker:
             os._exit(0)
 
     os.register_at_fork(before=remember, after_in_child=bind)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent is gone, instead of the machine's first process."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap() -> None:
+    """Take note of children that have ended, so that none stays a zombie."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def in_forked_child(action: Callable[[], None]) -> None:
@@ -56,14 +83,6 @@ def in_forked_child(action: Callable[[], None]) -> None:
             action()
 
     os.register_at_fork(after_in_child=once)
-
-
-def children_of(pid: int) -> list[int]:
-    """The pids of a process's children."""
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def end(pid: int) -> None:

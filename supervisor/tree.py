@@ -30,7 +30,7 @@ from ark.config import Config
 from ark.control import Control, Duty
 from ark.home import Home
 from ark.host import EXIT_BOOT, EXIT_FAILED, EXIT_OK, Host
-from ark.lineage import children_of, die_with_parent, end, end_children_with_me
+from ark.lineage import end
 from ark.log import Log
 from supervisor import policy
 from supervisor.obituary import Obituary, write
@@ -98,11 +98,9 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._line: Control | None = None
         line = duty.options.get("line")
         if line is not None:
-            die_with_parent()  # the admin, which daemonised before we could ask
             self._line = Control.from_descriptor(line)
             self._epoch = self._home.raise_epoch()
             self._line.say(say="hello", pid=os.getpid(), admin=os.getppid())
-        end_children_with_me()
         setproctitle(f"ark: {duty.name} ({duty.home})")
         self._box = BlackBox(self._home.box(duty.name), incarnation=duty.incarnation)
         config = msgspec.convert(duty.config, Config)
@@ -154,12 +152,8 @@ class Supervisor(Actor):  # type: ignore[misc]
             self._decide(policy.Stop())
         elif self._line.is_closed:
             # The guardian is gone. Every process may die at any moment, so the quick way is the right way:
-            # with the admin go we, and with us everything below.
-            admin = os.getppid()
-            for pid in children_of(admin):
-                if pid != os.getpid():
-                    end(pid)
-            end(admin)
+            # with the admin goes its logger, and go we, and with us everything below.
+            end(os.getppid())
             os._exit(EXIT_FAILED)
 
     # Deciding
