@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def _begin_demo(home: Home) -> None:
 def _end_demo(home: Home) -> None:
     """Take the mark from a home that is no demo's any more, so that no later demo empties it."""
     if not home.is_locked():
-        (home.path / _DEMO_MARK).unlink(missing_ok=True)
+        with suppress(OSError):  # starting will say what is wrong with the home
+            (home.path / _DEMO_MARK).unlink(missing_ok=True)
 
 
 def _look_closer(home: Path) -> str:
