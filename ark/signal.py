@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,7 +20,9 @@ LATEST = 253_402_300_799.0
 """The last second of the year 9999; no calendar goes beyond it."""
 
 Positive = Annotated[float, Meta(gt=0, le=LARGEST)]
-_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+Moment = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+"""Seconds since the epoch; with bounds, since bounds are what refuses NaN and the infinities."""
+TRACE_ID = r"^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?\Z"
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Bar(msgspec.Struct, frozen=True):
         volume: Units traded.
     """
 
-    ts: float
+    ts: Moment
     open: Positive
     high: Positive
     low: Positive
@@ -42,9 +42,6 @@ class Bar(msgspec.Struct, frozen=True):
     volume: Annotated[float, Meta(ge=0, le=1e15)]
 
     def __post_init__(self) -> None:
-        for name in ("ts", "open", "high", "low", "close", "volume"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(f"`{name}` must be a finite number")
         if not self.low <= min(self.open, self.close) <= max(self.open, self.close) <= self.high:
             raise ValueError("`high` and `low` must enclose `open` and `close`")
 
@@ -99,23 +96,6 @@ class ArrivingSignal(Signal, frozen=True, omit_defaults=True):
     target: Positive | None = None
     risk_reward_ratio: Positive | None = None
     source: Annotated[str, Meta(max_length=128)] = ""
-
-    def __post_init__(self) -> None:
-        for name in _NUMBERS:
-            value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ValueError(f"`{name}` must be a finite number")
-        if self.trace_id and not _uuid.match(self.trace_id):
-            raise ValueError("`trace_id` must be a UUID in lower case, as 0f8fad5b-d9cb-469f-a165-70867728950e")
-
-
-_NUMBERS = (
-    "price",
-    "quantity",
-    "position_size_pct",
-    "leverage",
-    "stop_loss",
-    "target",
-    "risk_reward_ratio",
-    "ts",
-)
+    ts: Annotated[float, Meta(ge=0, le=LATEST)] | None = None
+    ts: Moment | None = None
+    trace_id: Annotated[str, Meta(pattern=TRACE_ID)] = ""
