@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import signal
 import struct
@@ -162,21 +163,27 @@ class Home:
         """The secret of that name under `keys/`, 32 bytes, made on first use with mode 0600.
 
         Raises:
-            NodeError: It is there, but readable by others.
+            NodeError: It is there, but readable by others, or not whole.
         """
         path = self.keys / name
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            if path.stat().st_mode & 0o077:
-                raise NodeError(
-                    f"{path} can be read by others",
-                    hint=f"chmod 600 {path}, or delete it to have a new one made",
-                ) from None
-            return bytes.fromhex(path.read_text())
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-        return bytes.fromhex(path.read_text())
+        if not path.exists():
+            # Written aside and then linked: nobody ever reads half a secret, and the first one made is the one.
+            fresh = self.keys / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
+            with open(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(fresh, path)
+            fresh.unlink()
+        if path.stat().st_mode & 0o077:
+            raise NodeError(
+                f"{path} can be read by others", hint=f"chmod 600 {path}, or delete it to have a new one made"
+            )
+        text = path.read_text(errors="replace")
+        if not re.fullmatch(r"[0-9a-f]{64}\n?", text):
+            raise NodeError(f"{path} holds no secret of 32 bytes", hint="delete it to have a new one made")
+        return bytes.fromhex(text)
 
     def raise_epoch(self) -> int:
         """The next epoch, a number never given before over this home, written down before it is given."""

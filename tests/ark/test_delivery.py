@@ -1,0 +1,490 @@
+"""The delivery protocol without I/O: order, window, epochs, strikes; and the stage around an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from ark import Agent, Context, Durability, Effect
+from ark.context import StageContext
+from ark.delivery import GATEWAY, STRIKES, Dispatcher, Pending, Stage
+from ark.errors import AgentError
+from ark.journal import Journal, open_database
+from ark.message import LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, encode
+
+
+def pending(seq: int) -> Pending:
+    return Pending(seq, f"t{seq}", f"S{seq % 3}", b"\x01")
+
+
+# The gateway's side
+
+
+class Protocol(RuleBasedStateMachine):
+    """Accepting, sending, finishing, striking and raising epochs, in any order."""
+
+    @initialize(window=st.integers(1, 5))
+    def begin(self, window: int) -> None:
+        self.dispatcher = Dispatcher(epoch=1, window=window, stall_s=10.0)
+        self.window = window
+        self.seqs = count(1)
+        self.accepted: set[str] = set()
+        self.finished: set[str] = set()
+        self.sent_now: list[Envelope] = []
+        """What was sent in this epoch, in order."""
+        self.ever: set[str] = set()
+
+    @rule(number=st.integers(1, 4))
+    def accept(self, number: int) -> None:
+        for _ in range(number):
+            each = pending(next(self.seqs))
+            self.accepted.add(each.trace_id)
+            self.dispatcher.accept(each)
+
+    @rule()
+    def send(self) -> None:
+        sent = self.dispatcher.due(0.0)
+        if self.dispatcher.paused:
+            assert sent == []
+        for each in sent:
+            assert each.epoch == self.dispatcher.epoch
+            assert each.attempt > 1 or each.trace_id not in self.ever
+            assert each.trace_id in self.accepted - self.finished
+            self.ever.add(each.trace_id)
+        self.sent_now += sent
+
+    @precondition(lambda self: self.sent_now)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        each = data.draw(st.sampled_from(self.sent_now))
+        taken = self.dispatcher.finish(each.trace_id)
+        assert (taken is None) == (each.trace_id in self.finished)
+        self.finished.add(each.trace_id)
+
+    @precondition(lambda self: self.ever - self.finished)
+    @rule(data=st.data())
+    def finish_by_an_answer_of_an_older_epoch(self, data: st.DataObject) -> None:
+        trace_id = data.draw(st.sampled_from(sorted(self.ever - self.finished)))
+        assert self.dispatcher.finish(trace_id) is not None
+        self.finished.add(trace_id)
+
+    @rule(by=st.integers(-1, 2))
+    def raise_epoch(self, by: int) -> None:
+        before = self.dispatcher.epoch
+        self.dispatcher.raise_epoch(before + by)
+        assert self.dispatcher.epoch == max(before, before + by)
+        if by > 0:
+            self.sent_now = []
+
+    @precondition(lambda self: self.ever)
+    @rule(data=st.data())
+    def strike(self, data: st.DataObject) -> None:
+        trace_id = data.draw(st.sampled_from(sorted(self.ever)))
+        struck = self.dispatcher.strike(trace_id, "alpha", "boom")
+        assert (struck is None) == (trace_id in self.finished)
+        if struck:
+            assert struck.expelled == (struck.strikes >= STRIKES)
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.dispatcher.paused = paused
+
+    @invariant()
+    def order_holds_within_an_epoch(self) -> None:
+        seqs = [each.seq for each in self.sent_now]
+        assert seqs == sorted(set(seqs))
+
+    @invariant()
+    def the_window_is_never_exceeded(self) -> None:
+        flying = {each.trace_id for each in self.sent_now} - self.finished
+        assert self.dispatcher.in_flight == len(flying) <= self.window
+
+    @invariant()
+    def whatever_is_unfinished_is_known(self) -> None:
+        assert len(self.dispatcher) == len(self.accepted - self.finished)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "dispatcher"):
+            return
+        self.dispatcher.paused = False
+        self.dispatcher.raise_epoch(self.dispatcher.epoch + 1)
+        order = []
+        while sent := self.dispatcher.due(0.0):
+            for each in sent:
+                order.append(each.seq)
+                assert self.dispatcher.finish(each.trace_id)
+                self.finished.add(each.trace_id)
+        assert order == sorted(order)
+        assert self.finished == self.accepted
+        assert len(self.dispatcher) == self.dispatcher.in_flight == 0
+
+
+TestProtocol = Protocol.TestCase
+
+
+def test_nothing_is_sent_twice_within_an_epoch() -> None:
+    dispatcher = Dispatcher(epoch=1)
+    dispatcher.accept(pending(1))
+    assert [each.seq for each in dispatcher.due(0.0)] == [1]
+    assert dispatcher.due(1.0) == []
+
+
+def test_a_stall_is_told_ever_more_patiently_and_progress_makes_it_impatient_again() -> None:
+    dispatcher = Dispatcher(epoch=1, stall_s=10.0)
+    for seq in (1, 2):
+        dispatcher.accept(pending(seq))
+    assert not dispatcher.stalled(0.0)
+    dispatcher.due(0.0)
+    told = [now for now in range(200) if dispatcher.stalled(float(now))]
+    assert told == [10, 30, 70, 150]
+    dispatcher.finish("t1")
+    assert [now for now in range(200, 230) if dispatcher.stalled(float(now))] == [210]
+
+
+def test_a_pause_is_no_stall() -> None:
+    dispatcher = Dispatcher(epoch=1, stall_s=10.0)
+    dispatcher.accept(pending(1))
+    dispatcher.due(0.0)
+    dispatcher.paused = True
+    assert not dispatcher.stalled(1000.0)
+    dispatcher.paused = False
+    assert not dispatcher.stalled(1001.0)
+    assert dispatcher.stalled(1011.0)
+
+
+def test_a_signal_that_ended_its_agent_three_times_is_sent_as_a_letter_with_the_reason() -> None:
+    dispatcher = Dispatcher(epoch=1)
+    dispatcher.accept(pending(1))
+    for number in range(1, STRIKES + 1):
+        (envelope,) = dispatcher.due(0.0)
+        assert (envelope.kind, envelope.attempt) == (WORK, number)
+        dispatcher.strike("t1", "alpha", f"exit code {number}")
+        dispatcher.raise_epoch(dispatcher.epoch + 1)
+    (envelope,) = dispatcher.due(0.0)
+    letter = msgspec.msgpack.decode(envelope.payload, type=Letter)
+    assert envelope.kind == LETTER
+    assert (letter.trace_id, letter.agent, letter.reason) == ("t1", "alpha", "exit code 3")
+    assert dispatcher.hopeless() == []
+    for _ in range(STRIKES):
+        dispatcher.strike("t1", "omega", "exit code 9")
+    assert [each.trace_id for each in dispatcher.hopeless()] == ["t1"]
+
+
+# The agents' side
+
+
+class Work(msgspec.Struct):
+    n: int
+    does: str = ""
+
+
+class Order(msgspec.Struct):
+    n: int
+
+
+class Echo(Agent[Work]):
+    """Answers with what it got; counts its calls."""
+
+    takes = Work
+    durability = Durability.POWER
+    intends = Order
+    notices = Order
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def setup(self, context: Context) -> None:
+        context.database.execute("CREATE TABLE IF NOT EXISTS mine (n)")
+
+    def handle(self, message: Work, context: Context) -> Any:
+        self.calls.append(("handle", message.n, context.attempt))
+        context.database.execute("INSERT INTO mine VALUES (?)", (message.n,))
+        match message.does:
+            case "effect":
+                return Effect(Order(message.n))
+            case "notice":
+                context.send("omega", Order(message.n))
+            case "event":
+                context.event("seen", n=message.n)
+            case "stranger":
+                context.send("nobody", Order(message.n))
+        return {"n": message.n, "call": len(self.calls)}
+
+    def perform(self, intent: Order, context: Context, *, again: bool) -> Any:
+        self.calls.append(("perform", intent.n, again))
+        return {"n": intent.n, "performed": True}
+
+    def notice(self, notice: Order, context: Context) -> None:
+        self.calls.append(("notice", notice.n))
+
+    def bury(self, letter: Letter, context: Context) -> Any:
+        self.calls.append(("bury", letter.trace_id))
+        return {"buried": letter.trace_id, "trace_id": letter.trace_id, "status": "failed"}
+
+
+class Forgetful(Echo):
+    """The same without a journal."""
+
+    durability = Durability.NONE
+    intends = None
+
+    def setup(self, context: Context) -> None:
+        return
+
+    def handle(self, message: Work, context: Context) -> Any:
+        self.calls.append(("handle", message.n, context.attempt))
+        return {"n": message.n, "call": len(self.calls)}
+
+
+class Bench:
+    """One agent's memory on the bench: stages come and go, as processes do."""
+
+    def __init__(self, agent: type[Agent[Any]] = Echo, successor: str = "omega") -> None:
+        self.database = open_database(":memory:")
+        self.agent_class = agent
+        self.successor = successor
+        self.notes: list[tuple[str, str]] = []
+
+    def stage(self, epoch: int = 1) -> Stage:
+        """A new process over the same journal."""
+        if self.database.in_transaction:
+            self.database.execute("ROLLBACK")
+        agent = self.agent_class()
+        context = StageContext(
+            "beta",
+            version="1",
+            pipeline=("alpha", "beta", "omega"),
+            settings={},
+            clock=lambda: 0.0,
+            halt=lambda: None,
+            opener=lambda name: self.database,
+            secrets={},
+        )
+        stage = Stage(
+            agent,
+            context,
+            successor=self.successor,
+            journal=None if agent.durability is Durability.NONE else Journal(self.database),
+            epoch=epoch,
+            note=lambda *words: self.notes.append(words),
+        )
+        stage.setup()
+        return stage
+
+    def mine(self) -> list[int]:
+        return [n for (n,) in self.database.execute("SELECT n FROM mine ORDER BY rowid")]
+
+
+def work(seq: int, *, epoch: int = 1, attempt: int = 1, does: str = "", kind: int = WORK) -> Envelope:
+    payload: Any = Work(seq, does)
+    if kind == LETTER:
+        payload = Letter(f"t{seq}", "S", "alpha", "boom", 3)
+    return Envelope(kind, f"t{seq}", "S", seq, epoch, attempt, encode(payload))
+
+
+def run(stage: Stage, *envelopes: Envelope) -> list[tuple[str, Envelope]]:
+    clock: Iterator[int] = count(1)
+    list(stage.process(stage.admit(envelopes), lambda: next(clock)))
+    return stage.take_outgoing()
+
+
+def answers(outgoing: list[tuple[str, Envelope]]) -> list[Any]:
+    return [msgspec.msgpack.decode(envelope.payload) for _, envelope in outgoing]
+
+
+def test_what_is_older_than_the_newest_epoch_is_dropped_and_notices_are_not() -> None:
+    stage = Bench().stage(epoch=3)
+    notice = Envelope(NOTICE, "alpha", "", 0, 1, 0, encode(Order(7)))
+    admitted = stage.admit([work(1, epoch=2), work(2, epoch=3), work(3, epoch=5), work(4, epoch=4), notice])
+    assert [(each.kind, each.seq) for each in admitted] == [(WORK, 2), (WORK, 3), (NOTICE, 0)]
+    assert (stage.epoch, stage.dropped) == (5, 2)
+
+
+def test_an_answer_goes_on_with_its_epoch_and_the_span_of_the_stay() -> None:
+    ((destination, envelope),) = run(Bench().stage(), work(1))
+    assert destination == "omega"
+    assert (envelope.kind, envelope.trace_id, envelope.seq, envelope.epoch) == (WORK, "t1", 1, 1)
+    assert [(span.agent, span.version) for span in envelope.spans] == [("beta", "1")]
+    assert envelope.spans[0].in_ns < envelope.spans[0].out_ns
+
+
+def test_a_trace_that_comes_again_gets_the_recorded_answer_and_is_not_handled() -> None:
+    bench = Bench()
+    first = run(bench.stage(), work(1))
+    stage = bench.stage(epoch=2)
+    again = run(stage, work(1, epoch=2, attempt=2))
+    assert answers(again) == answers(first)
+    assert again[0][1].epoch == 2
+    assert again[0][1].spans == first[0][1].spans
+    assert isinstance(stage.agent, Echo)
+    assert stage.agent.calls == []
+    assert bench.mine() == [1]
+
+
+def test_a_trace_that_stands_twice_in_one_batch_is_handled_once() -> None:
+    bench = Bench()
+    outgoing = run(bench.stage(), work(1), work(1, epoch=2, attempt=2))
+    assert answers(outgoing) == [{"n": 1, "call": 1}] * 2
+    assert [envelope.epoch for _, envelope in outgoing] == [1, 2]
+    assert bench.mine() == [1]
+
+
+def test_without_a_journal_a_trace_that_comes_again_is_handled_again() -> None:
+    bench = Bench(Forgetful)
+    stage = bench.stage()
+    run(stage, work(1))
+    assert answers(run(stage, work(1, epoch=2, attempt=2))) == [{"n": 1, "call": 2}]
+
+
+@given(st.integers(0, 4), st.integers(1, 3))
+def test_a_death_at_any_point_leaves_all_of_a_batch_or_nothing_and_nothing_is_out_before(
+    stop: int, size: int
+) -> None:
+    bench = Bench()
+    stage = bench.stage()
+    batch = [work(seq, does="effect" if seq == 2 else "") for seq in range(1, size + 1)]
+    steps = stage.process(stage.admit(batch), lambda: 1)
+    reached = [name for _, name in zip(range(stop), steps, strict=False)]
+    died = len(reached) == stop
+    if died:
+        assert stage.take_outgoing() == []
+        steps.close()
+    stage = bench.stage(epoch=2)
+    assert bench.mine() in ([], list(range(1, size + 1)))
+    again = [work(each.seq, epoch=2, attempt=2, does="effect" if each.seq == 2 else "") for each in batch]
+    outgoing = run(stage, *again)
+    assert [each["n"] for each in answers(outgoing)] == list(range(1, size + 1))
+    assert bench.mine() == list(range(1, size + 1))
+
+
+def test_an_effect_is_performed_after_its_intent_is_committed_and_asked_again_after_a_death() -> None:
+    bench = Bench()
+    stage = bench.stage()
+    for point in stage.process(stage.admit([work(1, does="effect"), work(2)]), lambda: 1):
+        if point == "intended":
+            assert Journal(bench.database).intent(1, "t1") is not None
+            assert Journal(bench.database).answer(1, "t1") is None
+            break
+    assert stage.take_outgoing() == []
+
+    stage = bench.stage(epoch=2)
+    outgoing = run(stage, work(1, epoch=2, attempt=2, does="effect"), work(2, epoch=2, attempt=2))
+    assert answers(outgoing) == [{"n": 1, "performed": True}, {"n": 2, "call": 2}]  # in order, though done later
+    assert isinstance(stage.agent, Echo)
+    assert ("perform", 1, True) in stage.agent.calls
+    assert ("handle", 1, 2) not in stage.agent.calls
+
+    stage = bench.stage(epoch=3)
+    assert answers(run(stage, work(1, epoch=3, attempt=3, does="effect"))) == [{"n": 1, "performed": True}]
+    assert isinstance(stage.agent, Echo)
+    assert stage.agent.calls == []
+
+
+def test_an_intent_that_stands_twice_in_one_batch_is_performed_once() -> None:
+    bench = Bench()
+    stage = bench.stage()
+    for point in stage.process(stage.admit([work(1, does="effect")]), lambda: 1):
+        if point == "intended":
+            break
+    stage = bench.stage(epoch=2)
+    outgoing = run(stage, work(1, epoch=2, attempt=2, does="effect"), work(1, epoch=3, attempt=3, does="effect"))
+    assert answers(outgoing) == [{"n": 1, "performed": True}] * 2
+    assert isinstance(stage.agent, Echo)
+    assert [call for call in stage.agent.calls if call[0] == "perform"] == [("perform", 1, True)]
+
+
+def test_notices_and_events_leave_with_the_batch_and_not_before() -> None:
+    stage = Bench().stage()
+    outgoing = run(stage, work(1, does="notice"), work(2, does="event"))
+    assert [(destination, envelope.kind) for destination, envelope in outgoing[2:]] == [
+        ("omega", NOTICE),
+        (GATEWAY, 5),
+    ]
+    assert answers(outgoing)[3] == {"kind": "seen", "agent": "beta", "n": 2}
+
+
+def test_a_notice_to_a_stranger_is_the_senders_error() -> None:
+    with pytest.raises(AgentError, match="'nobody'"):
+        run(Bench().stage(), work(1, does="stranger"))
+
+
+def test_the_black_box_names_the_signal_and_the_handler_and_is_cleared_afterwards() -> None:
+    bench = Bench()
+    stage = bench.stage()
+    bench.notes.clear()
+    run(stage, work(1), work(2, does="effect"), work(3, kind=LETTER))
+    assert [note for note in bench.notes if note[0]] == [
+        ("t1", "handle"),
+        ("t2", "handle"),
+        ("t3", "bury"),
+        ("t2", "perform"),
+    ]
+    assert bench.notes[-1] == ("", "")
+
+
+def test_a_letter_is_buried_and_gathers_what_the_journal_knows() -> None:
+    bench = Bench()
+    stage = bench.stage()
+    run(stage, work(1))
+    ((destination, envelope),) = run(stage, work(1, kind=LETTER, attempt=4, epoch=2))
+    letter = msgspec.msgpack.decode(envelope.payload, type=Letter)
+    assert (destination, envelope.kind) == ("omega", LETTER)
+    assert msgspec.msgpack.decode(letter.records["beta"])["buried"] == "t1"
+    assert bench.mine() == [1]
+
+
+def test_the_last_agent_answers_the_gateway_with_outcomes() -> None:
+    stage = Bench(successor=GATEWAY).stage()
+    ((destination, envelope),) = run(stage, work(1, kind=LETTER))
+    assert (destination, envelope.kind) == (GATEWAY, OUTCOME)
+
+
+@pytest.mark.parametrize("answer", [None, 5, {}, {"status": "executed"}, {"trace_id": "t", "status": 5}, [1]])
+def test_an_outcome_that_is_none_ends_the_last_agent_and_not_the_gateway(answer: Any) -> None:
+    class Wrong(Forgetful):
+        def handle(self, message: Work, context: Context) -> Any:
+            return answer
+
+        def bury(self, letter: Letter, context: Context) -> Any:
+            return answer
+
+    for kind in (WORK, LETTER):
+        with pytest.raises(AgentError, match="gave no outcome"):
+            run(Bench(Wrong, successor=GATEWAY).stage(), work(1, kind=kind))
+
+
+def test_an_effect_without_a_declared_intent_is_the_agents_error() -> None:
+    class Undeclared(Echo):
+        intends = None
+
+    with pytest.raises(AgentError, match="declares no intent"):
+        run(Bench(Undeclared).stage(), work(1, does="effect"))
+
+
+def test_an_agent_that_declares_a_journal_must_be_given_one() -> None:
+    bench = Bench()
+    stage = bench.stage()
+    with pytest.raises(AgentError, match="declares a journal"):
+        Stage(Echo(), stage.context, successor="omega", journal=None, epoch=1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), max_size=12))
+def test_whatever_comes_in_whatever_epoch_the_order_of_the_newest_holds(arrivals: list[tuple[int, int]]) -> None:
+    """Each pair is a signal's number and by how much its epoch is raised over the one before."""
+    stage = Bench(Forgetful).stage()
+    epoch, envelopes = 1, []
+    for seq, raised in arrivals:
+        epoch += raised - 1 if epoch > 1 else raised
+        envelopes.append(work(seq, epoch=epoch))
+    outgoing = [envelope for _, envelope in run(stage, *envelopes)]
+    epochs = [envelope.epoch for envelope in outgoing]
+    assert epochs == sorted(epochs)
+    newest = max((each.epoch for each in envelopes), default=1)
+    assert [e.seq for e in outgoing if e.epoch == newest] == [e.seq for e in envelopes if e.epoch == newest]

@@ -1,0 +1,178 @@
+"""A node's home: its lock, its secrets, its epoch, and what outlives a process in it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ark.errors import NodeError
+from ark.home import Home, default_home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    one = Home(tmp_path / "home")
+    one.prepare()
+    return one
+
+
+def in_another_process(action: str, home: Home) -> bool:
+    """Whether an action of a fresh `Home` goes well in another process."""
+    pid = os.fork()
+    if not pid:
+        try:
+            getattr(Home(home.path), action)(0.0)
+        except NodeError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_folders_are_for_their_owner_only_also_where_they_were_open_before(tmp_path: Path) -> None:
+    path = tmp_path / "home"
+    path.mkdir(mode=0o755)
+    home = Home(path)
+    home.prepare()
+    home.prepare()
+    for folder in (home.path, home.run, home.data, home.logs, home.keys):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_path_may_be_as_long_as_its_sockets_allow_and_no_longer(tmp_path: Path) -> None:
+    spare = 107 - len(os.fsencode(Home(tmp_path / "h").socket("x" * 16)))
+    Home(tmp_path / ("h" * (1 + spare))).prepare()
+    with pytest.raises(NodeError, match="1 characters too long"):
+        Home(tmp_path / ("h" * (2 + spare))).prepare()
+
+
+def test_the_lock_is_held_by_one_and_names_him(home: Home) -> None:
+    assert (home.is_locked(), home.starter()) == (False, None)
+    home.lock()
+    assert not in_another_process("lock", home)
+    with pytest.raises(NodeError, match=f"pid {os.getpid()}"):
+        Home(home.path).lock()
+    assert Home(home.path).is_locked()
+    assert Home(home.path).starter() == os.getpid()
+    home.unlock()
+    assert not home.is_locked()
+    assert in_another_process("lock", home)
+
+
+def test_the_lock_lives_on_in_children_and_a_start_ends_the_last_of_a_dead_starter(home: Home) -> None:
+    reader, writer = os.pipe()
+    starter = os.fork()
+    if not starter:
+        home.lock()
+        child = os.fork()
+        if not child:  # one that would outlive its starter for ever
+            signal.pause()
+        os.write(writer, struct.pack("<q", child))
+        os._exit(0)
+    os.waitpid(starter, 0)
+    child = struct.unpack("<q", os.read(reader, 8))[0]
+    os.close(reader)
+    os.close(writer)
+    assert home.is_locked()
+    assert home.starter() is None
+    handle = os.pidfd_open(child)
+    Home(home.path).lock(patience_s=5.0)
+    assert select.select([handle], [], [], 0)[0], "it is gone"
+    os.close(handle)
+
+
+def test_epochs_are_never_given_twice_also_to_several_at_once(home: Home) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        epochs = list(pool.map(lambda _: Home(home.path).raise_epoch(), range(50)))
+    assert sorted(epochs) == list(range(1, 51))
+    assert Home(home.path).raise_epoch() == 51
+
+
+def test_a_secret_is_made_once_and_kept(home: Home) -> None:
+    secret = home.secret("approval.key")
+    assert len(secret) == 32
+    assert home.secret("approval.key") == secret
+    assert home.secret("other.key") != secret
+    assert (home.keys / "approval.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_several_who_make_the_same_secret_at_once_have_the_same(home: Home) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: Home(home.path).secret("approval.key"), range(50)))
+    assert len(made) == 1
+    assert [path.name for path in home.keys.iterdir()] == ["approval.key"]
+
+
+def test_a_secret_that_others_can_read_is_no_secret(home: Home) -> None:
+    home.secret("approval.key")
+    (home.keys / "approval.key").chmod(0o640)
+    with pytest.raises(NodeError, match="can be read by others"):
+        home.secret("approval.key")
+
+
+@pytest.mark.parametrize("content", ["", "zz", "ab" * 8, "ab" * 31])
+def test_a_secret_that_was_cut_short_is_named_and_never_used(content: str, home: Home) -> None:
+    home.secret("approval.key")
+    (home.keys / "approval.key").write_text(content)
+    with pytest.raises(NodeError, match=r"approval\.key"):
+        home.secret("approval.key")
+
+
+def test_a_halt_stands_until_it_is_lifted(home: Home) -> None:
+    assert home.halt_reason() is None
+    home.halt("madness", by="me", at=1.0)
+    home.halt("more madness", by="me", at=2.0)
+    assert Home(home.path).halt_reason() == "more madness"
+    home.resume()
+    home.resume()
+    assert home.halt_reason() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b'{"by": "me"}', b"\xff"])
+def test_a_halt_file_that_cannot_be_read_still_halts(content: bytes, home: Home) -> None:
+    home.halt_file.write_bytes(content)
+    assert home.halt_reason() == "halted"
+
+
+def test_isolation_is_written_down_by_each_supervisor_for_its_own(home: Home) -> None:
+    home.keep_isolated("pipeline", {"beta": "suspect"})
+    home.keep_isolated("root", {})
+    home.keep_isolated("other", {"x": "y"})
+    assert Home(home.path).isolated() == {"beta": "suspect", "x": "y"}
+    home.keep_isolated("pipeline", {})
+    assert home.isolated() == {"x": "y"}
+
+
+def test_where_no_node_runs_there_is_nothing_to_find(home: Home) -> None:
+    with pytest.raises(NodeError, match="no node runs over"):
+        home.node()
+    home.write_node({"pid": 1})
+    with pytest.raises(NodeError, match="no node runs over"):  # what a killed node has left
+        home.node()
+    home.lock()
+    assert home.node() == {"pid": 1}
+    home.unlock()
+
+
+def test_what_a_stopped_node_leaves_is_taken_away_and_what_it_keeps_is_not(home: Home) -> None:
+    home.socket("alpha").touch()
+    home.box("alpha").touch()
+    home.halt("madness", by="me", at=1.0)
+    home.secret("node.key")
+    home.clear_run()
+    assert sorted(path.name for path in home.run.rglob("*")) == ["box"]
+    assert home.halt_reason() == "madness"
+    assert (home.keys / "node.key").exists()
+
+
+def test_the_default_home_is_the_variables_or_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ARK_HOME", str(tmp_path))
+    assert default_home() == tmp_path
+    monkeypatch.delenv("ARK_HOME")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert default_home() == tmp_path / "ark"
