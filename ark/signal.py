@@ -97,5 +97,4 @@ class ArrivingSignal(Signal, frozen=True, omit_defaults=True):
     risk_reward_ratio: Positive | None = None
     source: Annotated[str, Meta(max_length=128)] = ""
     ts: Annotated[float, Meta(ge=0, le=LATEST)] | None = None
-    ts: Moment | None = None
     trace_id: Annotated[str, Meta(pattern=TRACE_ID)] = ""
