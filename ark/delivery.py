@@ -100,6 +100,11 @@ class Dispatcher:
         """How many signals are somewhere in the pipeline."""
         return self._in_flight
 
+    @property
+    def first_seq(self) -> int | None:
+        """The number of the oldest unfinished signal, None where there is none."""
+        return next((pending.seq for pending in self._unfinished.values()), None)
+
     def find(self, trace_id: str) -> Pending | None:
         """The unfinished signal of that trace, if there is one."""
         return self._unfinished.get(trace_id)

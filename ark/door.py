@@ -74,14 +74,17 @@ class Door:
             Its trace id, and `accepted` or `duplicate`; not to be told to anyone before `settle`.
         """
         trace_id = signal.trace_id
-        if trace_id and (self.is_unfinished(trace_id) or self.intake.knows(trace_id)):
+        if trace_id and self.is_unfinished(trace_id):
             return trace_id, "duplicate"
         trace_id = trace_id or str(uuid.uuid4())
         signal = msgspec.structs.replace(signal, trace_id=trace_id, ts=now if signal.ts is None else signal.ts)
         self._write()
         payload = msgspec.msgpack.encode(signal)
+        pending = self.intake.add(trace_id, signal.symbol, payload, now)
+        if pending is None:
+            return trace_id, "duplicate"
         self.unfinished_bytes += len(payload)
-        self._fresh[trace_id] = self.intake.add(trace_id, signal.symbol, payload, now)
+        self._fresh[trace_id] = pending
         return trace_id, "accepted"
 
     def is_unfinished(self, trace_id: str) -> bool:
@@ -135,7 +138,9 @@ class Door:
 
     def _record(self, pending: Pending, status: str, outcome: bytes) -> None:
         self._write()
-        self.intake.finish(pending, status, outcome)
+        oldest = (self.dispatcher.first_seq, next((each.seq for each in self._fresh.values()), None))
+        first_open = min((seq for seq in oldest if seq is not None), default=pending.seq)
+        self.intake.finish(pending, status, outcome, first_open=first_open)
         self.unfinished_bytes -= len(pending.payload)
         self._finished.append(Finished(pending.trace_id, pending.symbol, outcome))
 

@@ -276,4 +276,6 @@ def _invalid(message: str) -> RequestError:
         text = "`direction` must be long or short"
     if field == "symbol" and "regex" in text:
         text = "`symbol` must be 1 to 32 characters of A-Z, 0-9 and . / : ^ = _ -, and not begin with a sign"
+    if field == "trace_id" and "regex" in text:
+        text = "`trace_id` must be a UUID in lower case, as 0f8fad5b-d9cb-469f-a165-70867728950e"
     return RequestError(text, code=Code.INVALID, field=field)

@@ -61,8 +61,8 @@ def test_what_was_committed_is_unfinished_in_order_after_a_restart(path: Path) -
         ("c", b"c", 1),
     ]
     assert (intake.accepted, intake.completed) == (3, 0)
-    assert intake.knows("a")
-    assert not intake.knows("lost")
+    assert intake.add("a", "S", b"", NOW) is None
+    assert intake.add("lost", "S", b"", NOW) is not None
 
 
 def test_an_outcome_is_kept_and_its_signal_is_no_longer_unfinished(path: Path) -> None:
@@ -117,6 +117,7 @@ def test_a_trace_id_is_accepted_once_in_a_round_after_it_and_after_a_restart(pat
     one.finish(outcome(signal.trace_id))
     one.settle()
     assert one.take_in(signal, NOW)[1] == "duplicate"
+    one.settle()
     assert door(path).take_in(signal, NOW)[1] == "duplicate"
 
 
@@ -176,3 +177,16 @@ def test_the_third_strike_expels_and_the_sixth_gives_up(path: Path) -> None:
     assert "alpha" in given_up["reason"]
     assert one.intake.dead_letters == 1
     assert one.strike(death(trace_id)) == []
+
+
+def test_a_start_looks_only_at_what_is_younger_than_the_oldest_unfinished_one(path: Path) -> None:
+    one = door(path)
+    taken = [one.take_in(SIGNAL, NOW)[0] for _ in range(3)]
+    one.settle()
+    one.dispatcher.due(0.0)
+    one.finish(outcome(taken[0]))
+    one.settle()
+    intake = opened(path)
+    assert [each.trace_id for each in intake.unfinished()] == taken[1:]
+    (below,) = intake.connection.execute("SELECT finished_below FROM progress").fetchone()
+    assert below == next(iter(intake.unfinished())).seq
