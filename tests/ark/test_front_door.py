@@ -238,7 +238,7 @@ def test_a_signal_larger_than_the_pipeline_carries_is_refused(door: Wire) -> Non
     reply = door.inject(metadata={"note": "x" * 70_000})
     assert reply["status"] == "rejected"
     assert reply["error"]["field"] == "signal"
-    assert door.inject(metadata={"note": "x" * 60_000})["status"] == "accepted"
+    assert door.inject(metadata={"note": "x" * 25_000})["status"] == "accepted"
 
 
 @pytest.mark.parametrize("levels", [10_000, 900, 40])
@@ -405,7 +405,7 @@ def test_at_the_bound_the_door_is_busy_and_says_when_to_come_again(narrow: Node)
 
 def test_waiting_questions_are_bounded(narrow: Node) -> None:
     with Wire(narrow.gateway, SNDHWM=0, RCVHWM=0) as wire:
-        frame = msgpack.packb({"op": "outcome", "trace_id": HELD, "timeout_ms": 2_000})
+        frame = msgpack.packb({"op": "outcome", "trace_id": HELD, "timeout_ms": 1_500})
         for _ in range(10_001):
             wire.socket.send(frame)
         assert wire.receive()["error"]["code"] == "busy"
@@ -422,11 +422,11 @@ def test_a_client_that_never_reads_costs_bounded_memory(door: Wire, listed: Node
     before, handled = gateway_memory(listed), asked(listed)
     frame = msgpack.packb({"op": "nonsense", "id": "x" * 900})
     with Wire(listed.gateway, RCVHWM=1, RCVBUF=4096, SNDHWM=0) as deaf:
-        for _ in range(60_000):
+        for _ in range(25_000):
             deaf.socket.send(frame)
         assert door.inject()["status"] == "accepted"  # in its turn, among those of the other
-        wait_until(lambda: asked(listed) >= handled + 60_000, "every request is handled")
-        assert gateway_memory(listed) - before < 25 * MIB
+        wait_until(lambda: asked(listed) >= handled + 25_000, "every request is handled")
+        assert gateway_memory(listed) - before < 12 * MIB
 
 
 def test_a_client_that_floods_starves_nobody(door: Wire, listed: Node) -> None:
@@ -449,7 +449,7 @@ def test_a_client_that_floods_starves_nobody(door: Wire, listed: Node) -> None:
         each.start()
     try:
         slowest, most = 0.0, 0
-        until = time.monotonic() + 3.0
+        until = time.monotonic() + 2.0
         while time.monotonic() < until:
             began = time.monotonic()
             accepted = door.inject()
