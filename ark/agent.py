@@ -158,7 +158,10 @@ class Agent(Generic[Taken]):
         return None
 
     def settle(self, context: Context) -> None:
-        """Called once after the messages of a batch, before their commit: write here what was gathered."""
+        """Called after the messages of a batch, before their commit: write here what was gathered.
+
+        Called after each message that is sent again, too, so that one that always fails here is known by its name.
+        """
 
     def performing(self, context: Context) -> AbstractContextManager[Any]:
         """Entered around all calls of `perform` that share one commit: a place to let the outside batch, too."""

@@ -314,6 +314,11 @@ class Stage:
                     outgoing.append(None)
                 else:
                     outgoing.append(self._answered(envelope, answer, received_ns, now_ns()))
+                if journal and envelope.attempt > 1:
+                    # Sent again, perhaps because this very signal ends its agent while a batch is settled: settled
+                    # alone, it is the one that is noted.
+                    self._note(envelope.trace_id, "settle")
+                    self.agent.settle(context)
             elif envelope.kind == LETTER:
                 context.at(envelope, now_ns())
                 self._note(envelope.trace_id, "bury")

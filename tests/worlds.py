@@ -14,7 +14,7 @@ from actors.joey import Joey
 from actors.kenny import Kenny
 from actors.kyle import Kyle
 from actors.messages import Case
-from ark import Agent, Context, Signal
+from ark import Agent, Context, Durability, Signal
 from ark.simulator import Faults, Report, Simulation
 from tests.promises import check_promises
 
@@ -28,15 +28,35 @@ class Fragile(Agent[Case]):
     takes = Case
 
     def handle(self, message: Case, context: Context) -> Case:
-        if message.signal.metadata.get("poison"):
+        if message.signal.metadata.get("poison") == "handle":
             raise ZeroDivisionError("poison")
         return message
+
+
+class Gathering(Agent[Case]):
+    """Gathers, and writes once a batch; dies of poison only then, when it has handled others as well."""
+
+    takes = Case
+    durability = Durability.PROCESS
+
+    def setup(self, context: Context) -> None:
+        self.gathered: list[str] = []
+
+    def handle(self, message: Case, context: Context) -> Case:
+        self.gathered.append(message.signal.metadata.get("poison", ""))
+        return message
+
+    def settle(self, context: Context) -> None:
+        if "settle" in self.gathered:
+            raise ZeroDivisionError("poison")
+        self.gathered.clear()
 
 
 AGENTS: list[tuple[str, type[Agent[Any]]]] = [
     ("kyle", Kyle),
     ("joey", Joey),
     ("fragile", Fragile),
+    ("gathering", Gathering),
     ("hrm", HRM),
     ("kenny", Kenny),
     ("aletheia", Aletheia),
@@ -57,8 +77,8 @@ def signals(seed: int) -> list[Signal]:
             common |= {"position_size_pct": size, "stop_loss": price * 0.96, "target": price * 1.1}
         elif kind == "bar":
             common |= {"action": "observe", "features": {"bar": {**bar, "close": price, "volume": 1e6}}}
-        if seed % 4 == 0 and number == SIGNALS // 2:
-            common["metadata"] = {"poison": True}
+        if seed % 2 == 0 and number == SIGNALS // 2:
+            common["metadata"] = {"poison": "handle" if seed % 4 else "settle"}
         made.append(Signal(**common))
     return made
 
@@ -78,10 +98,8 @@ def live(seed: int, faults: Faults = FAULTS, **broken: Any) -> tuple[Simulation,
     report = world.run(wanted, most_steps=20_000)
     assert len(report.published) == len(set(report.published)) == len(wanted)
     assert set(report.accepted) <= set(report.outcomes)
-    poisoned = [
-        trace_id for trace_id, outcome in report.outcomes.items() if outcome["reason"].startswith("ended fragile")
-    ]
-    assert len(poisoned) == (1 if seed % 4 == 0 else 0)
+    poisoned = [trace_id for trace_id, outcome in report.outcomes.items() if outcome["reason"].startswith("ended ")]
+    assert len(poisoned) == (1 if seed % 2 == 0 else 0)
     for outcome in report.outcomes.values():
         assert outcome["status"] != "executed" or outcome["decision"]["approved"]
         assert outcome["audit"]["disagreements"] == [], outcome
