@@ -55,6 +55,7 @@ FRACTION_OF_UNIT = Decimal("0.000001")
 WHOLE_UNIT = Decimal(1)
 """The same where they may not."""
 
+ZERO = Decimal(0)
 LONGEST_APPROVAL_S = 86_400
 """No approval holds for longer than a day, in seconds."""
 
@@ -132,7 +133,7 @@ def to_tick(value: float, *, up: bool) -> Decimal:
     The noise of binary arithmetic (110.00000000000001) is taken off first.
     """
     number = Decimal(f"{value:.8f}")
-    if not number.is_finite() or not 0 < number <= LARGEST:
+    if not number.is_finite() or not ZERO < number <= LARGEST:
         return number
     return number.quantize(tick_of(number), ROUND_CEILING if up else ROUND_FLOOR)
 
@@ -278,15 +279,12 @@ class HRM(Agent[Case]):
         return action, Facts(halted is not None, halted or "", highest), worst
 
     def _decision(self, judgement: Judgement, unsized: tuple[Violation, ...], setup: Setup, now: float) -> Decision:
-        if judgement.findings or unsized:
-            violations = unsized + tuple(_violation(each) for each in judgement.findings if each.denies)
-            warnings = tuple(_violation(each) for each in judgement.findings if not each.denies)
-        else:
-            violations = warnings = ()
+        violations = [*unsized, *[_violation(each) for each in judgement.findings if each.denies]]
+        warnings = [_violation(each) for each in judgement.findings if not each.denies]
         return Decision(
             judgement.approved and not unsized,
-            violations,
-            warnings,
+            tuple(violations),
+            tuple(warnings),
             judgement.rules_checked,
             self.ruleset,
             now,

@@ -192,6 +192,7 @@ class Portfolio:
         marks: Iterable[tuple[str, Mark]] = (),
     ) -> None:
         self.totals = totals
+        self._account: Account | None = None
         self._books: dict[str, _Book] = {}
         self._symbols: dict[str, str] = {}
         for lot in lots:
@@ -217,6 +218,11 @@ class Portfolio:
         if book is None:
             book = self._books[symbol] = _Book()
         return book
+
+    def _changed(self, symbol: str) -> _Book:
+        """The book of a symbol, made if there is none, and about to change."""
+        self._account = None
+        return self._book(symbol)
 
     def _drop_if_empty(self, symbol: str, book: _Book) -> None:
         if not book.lots and not book.reservations:
@@ -266,7 +272,12 @@ class Portfolio:
         return book.mark if book is not None else None
 
     def account(self) -> Account:
-        """The account as the Graveyard judges it."""
+        """The account as the Graveyard judges it; the same object until something changes."""
+        if self._account is None:
+            self._account = self._count()
+        return self._account
+
+    def _count(self) -> Account:
         equity = self.totals.cash
         risk = ZERO
         exposures: dict[str, Decimal] = {}
@@ -290,14 +301,14 @@ class Portfolio:
         if reservation.trace_id in self._symbols or not reservation.quantity > 0:
             raise ValueError(f"cannot reserve {reservation.quantity} for {reservation.trace_id}, or not twice")
         self._symbols[reservation.trace_id] = reservation.symbol
-        self._book(reservation.symbol).put_reservation(reservation.trace_id, reservation)
+        self._changed(reservation.symbol).put_reservation(reservation.trace_id, reservation)
 
     def release(self, trace_id: str) -> Reservation | None:
         """Take back what is still promised to a signal; give what that was."""
         symbol = self._symbols.pop(trace_id, None)
         if symbol is None:
             return None
-        book = self._books[symbol]
+        book = self._changed(symbol)
         promised = book.reservations[trace_id]
         book.put_reservation(trace_id, None)
         self._drop_if_empty(symbol, book)
@@ -318,7 +329,7 @@ class Portfolio:
             self._pay(-fill.fee, -fill.fee)
             return
         signed = fill.quantity if fill.side == "buy" else -fill.quantity
-        book = self._book(fill.symbol)
+        book = self._changed(fill.symbol)
         stop = self._use_reservation(fill) if fill.leg == "entry" else None
         lot, gain = _merge(book.lots.get(fill.trace_id), fill, signed, stop)
         book.put_lot(fill.trace_id, lot)
@@ -343,6 +354,7 @@ class Portfolio:
 
     def _pay(self, cash: Decimal, gain: Decimal) -> None:
         totals = self.totals
+        self._account = None
         self.totals = Totals(totals.cash + cash, totals.day, totals.day_start_equity, totals.realised_today + gain)
 
     def mark(self, symbol: str, price: Decimal, at: float) -> bool:
@@ -352,7 +364,7 @@ class Portfolio:
             return False
         if book.mark is not None and (book.mark.price == price or at < book.mark.at):
             return False
-        book.mark = Mark(price, at)
+        self._changed(symbol).mark = Mark(price, at)
         return True
 
     def roll_day(self, now: float) -> bool:
@@ -360,6 +372,7 @@ class Portfolio:
         day = int(now // 86400)
         if day <= self.totals.day:
             return False
+        self._account = None
         self.totals = Totals(self.totals.cash, day, self.equity)
         return True
 

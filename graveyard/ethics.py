@@ -203,7 +203,7 @@ def _check_stop_loss(action: Action, account: Account, facts: Facts, limits: Lim
     """
     price, stop = number("price", action.price), number("stop_loss", action.stop_loss)
     distance = price - stop if action.side == "buy" else stop - price
-    if distance < 0:
+    if distance < ZERO:
         where = "below" if action.side == "buy" else "above"
         return f"`stop_loss` {stop:f} must be {where} the entry {price:f}"
     if distance < tick_of(price):
@@ -224,7 +224,7 @@ def _check_risk_reward(action: Action, account: Account, facts: Facts, limits: L
     price, stop = number("price", action.price), number("stop_loss", action.stop_loss)
     target = number("target", action.target)
     risk, reward = (price - stop, target - price) if action.side == "buy" else (stop - price, price - target)
-    if risk <= 0:
+    if risk <= ZERO:
         return f"no risk to weigh: `stop_loss` {stop:f} is not on the losing side of {price:f}"
     if reward < limits.min_risk_reward * risk:
         return (

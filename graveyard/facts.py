@@ -14,8 +14,11 @@ __all__ = ["LARGEST", "SMALLEST", "Account", "Action", "Facts", "Unknown", "numb
 
 LARGEST = Decimal("1e12")
 """No price, quantity or factor of a real market is larger."""
+HUGE = LARGEST * LARGEST
+"""No product of two such numbers is larger."""
 SMALLEST = Decimal("1e-9")
 """None is smaller, either: it would only serve to hide a large number in a product."""
+ZERO = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def number(name: str, value: object, *, zero: bool = False) -> Decimal:
         raise Unknown(f"`{name}` is missing" if value is None else f"`{name}` is no decimal number")
     if not value.is_finite():
         raise Unknown(f"`{name}` is {value}, not a finite number")
-    if SMALLEST <= value <= LARGEST or (zero and value == 0):
+    if SMALLEST <= value <= LARGEST or (zero and value == ZERO):
         return value
     if value <= 0:
         raise Unknown(f"`{name}` must be above 0, is {show(value)}")
@@ -107,8 +110,10 @@ def number(name: str, value: object, *, zero: bool = False) -> Decimal:
 
 def show(value: Decimal) -> str:
     """A number for people: at most four decimals, no trailing zeros; a huge one with an exponent."""
-    if not value.is_finite() or abs(value) >= LARGEST * LARGEST:
-        return f"{value:.4E}" if value.is_finite() else str(value)
+    if not value.is_finite():
+        return str(value)
+    if not -HUGE < value < HUGE:
+        return f"{value:.4E}"
     return f"{value:.4f}".rstrip("0").rstrip(".")
 
 

@@ -31,6 +31,8 @@ FURTHEST_STOP = Decimal("0.10")
 APPROVABLE = ("trade",)
 """The kinds of action that there are checks for. What cannot be judged cannot be approved."""
 
+_ONE = Decimal(1)
+
 Severity = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"]
 
 
@@ -157,7 +159,7 @@ CEILINGS = Limits()
 
 def tick_of(price: Decimal) -> Decimal:
     """The step of prices near this one."""
-    return TICK if price >= 1 else TICK_BELOW_ONE
+    return TICK if price >= _ONE else TICK_BELOW_ONE
 
 
 def ruleset_digest(limits: Limits = CEILINGS) -> str:
