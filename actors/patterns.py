@@ -18,9 +18,17 @@ FLOOR = 0.6
 MOST_POINTS = 0.4
 FIGURES = ("volume_ratio", "rsi", "macd", "macd_signal", "atr")
 
-_SIDES: dict[str, tuple[Pattern, ...]] = {
-    side: tuple(pattern for pattern in BOOK if pattern.direction in (side, "both")) for side in ("long", "short")
-}
+
+def _by_first_field(side: str) -> dict[str, tuple[Pattern, ...]]:
+    """The patterns of one side by the field of their first required rule: without that field, none can match."""
+    pages = [pattern for pattern in BOOK if pattern.direction in (side, "both")]
+    return {
+        field: tuple(pattern for pattern in pages if pattern.required[0].field == field)
+        for field in {pattern.required[0].field: None for pattern in pages}
+    }
+
+
+_SIDES = {side: _by_first_field(side) for side in ("long", "short")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,8 @@ def gather(signal: Signal, market: Market | None) -> dict[str, Any]:
             if value is not None:
                 facts[name] = value
     if number(facts, "volume_ratio") is None:
-        spike, volume, usual = (number(facts, name) for name in ("volume_spike", "volume", "avg_volume"))
+        spike, volume = number(facts, "volume_spike"), number(facts, "volume")
+        usual = number(facts, "avg_volume")
         if spike is not None:
             facts["volume_ratio"] = spike
         elif volume is not None and usual is not None and usual > 0:
@@ -71,10 +80,13 @@ def confidence(pattern: Pattern, facts: Facts) -> float | None:
 def match(facts: Facts, direction: Direction) -> list[Match]:
     """Find the patterns of one side in the facts, the surest first."""
     found = []
-    for pattern in _SIDES[direction]:
-        sure = confidence(pattern, facts)
-        if sure is not None:
-            found.append(Match(pattern, sure))
+    for field, patterns in _SIDES[direction].items():
+        if facts.get(field) is None:
+            continue
+        for pattern in patterns:
+            sure = confidence(pattern, facts)
+            if sure is not None:
+                found.append(Match(pattern, sure))
     if len(found) > 1:
         found.sort(key=lambda one: (-one.confidence, one.pattern.name))
     return found

@@ -32,6 +32,10 @@ Facts = Mapping[str, Any]
 def number(facts: Facts, field: str) -> float | None:
     """The finite number under a field, or None."""
     value = facts.get(field)
+    if value is None:
+        return None
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         try:
             value = float(value)
@@ -44,6 +48,8 @@ def number(facts: Facts, field: str) -> float | None:
 def texts(facts: Facts, field: str) -> Iterator[str]:
     """The text under a field, or each text of the list there, in the form in which texts are compared."""
     value = facts.get(field)
+    if value is None:
+        return
     for item in value if isinstance(value, (list, tuple)) else (value,):
         if isinstance(item, str) and item.strip():
             yield item.strip().lower().replace(" ", "_").replace("-", "_")

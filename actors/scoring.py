@@ -155,7 +155,8 @@ def _completeness(facts: Facts) -> float:
     """The original's measure of how much is known: 0.6 for the essentials, 0.3 and 0.1 for the rest."""
 
     def share(fields: tuple[str, ...]) -> float:
-        return sum(facts.get(field) not in (None, "") for field in fields) / len(fields)
+        values = [facts.get(field) for field in fields]
+        return (len(fields) - values.count(None) - values.count("")) / len(fields)
 
     # Symbol, price and direction are always known.
     essentials = (3 + share(("volume",))) / 4
