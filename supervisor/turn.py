@@ -56,6 +56,7 @@ class Turn:
         self.restart_times = state.restart_times
         self.reason = state.reason
         self.up = state.up
+        self.had_live = self.any_live()
 
     def state(self) -> State:
         return State(tuple(self.children.values()), self.phase, self.restart_times, self.reason, self.up)
@@ -200,7 +201,8 @@ class Turn:
 
     def settle(self) -> None:
         """Do whatever can be done now: stop the next, start the next, say what came to be."""
-        self.up = self.up and self.any_live()
+        if self.had_live and not self.any_live():
+            self.up = False
         if self.phase in ("stopping", "giving_up"):
             self.each(
                 lambda child: child.state in ("pending", "waiting", "backoff"),

@@ -107,7 +107,8 @@ class Node:
             assert self.process is not None
             assert self.process.poll() is None, f"the node ended:\n{self.output.read_text()}"
             try:
-                return bool(self.status()["ready"])
+                # A node that was killed may answer for a moment after the new one has begun.
+                return self.home.node()["pid"] == self.process.pid and bool(self.status()["ready"])
             except ArkError:
                 return False
 

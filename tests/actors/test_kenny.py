@@ -1,5 +1,6 @@
 """Kenny acts on HRM's word alone, once for a signal whatever dies when, and tells HRM every end."""
 
+import uuid
 from collections import Counter
 from decimal import Decimal as D
 from typing import Any
@@ -400,6 +401,11 @@ class FrailKenny(Kenny):
 POINTS = ("", "handled", "intended", "before submit", "one performed", "performed", "committed")
 
 
+def seq(trace_id: str) -> int:
+    """A number of acceptance for a trace, the same each time it comes."""
+    return uuid.UUID(trace_id).int & (2**62 - 1)
+
+
 def life(context: TestContext, batch: list[Case], die_at: str) -> dict[str, Case]:
     """One process's life: a batch as a host takes it, up to a point. Gives what is recorded as answered."""
     database = context.database
@@ -415,18 +421,18 @@ def life(context: TestContext, batch: list[Case], die_at: str) -> dict[str, Case
     effects: list[tuple[str, Any, bool]] = []
     for message in batch:
         context.trace_id = message.signal.trace_id
-        if journal.answer(context.trace_id):
+        if journal.answer(seq(context.trace_id), context.trace_id):
             continue
-        known = journal.intent(context.trace_id)
+        known = journal.intent(seq(context.trace_id), context.trace_id)
         if known is not None:
             effects.append((context.trace_id, msgspec.msgpack.decode(known, type=Intent), True))
             continue
         answer = kenny.handle(message, context)
         if isinstance(answer, Effect):
-            journal.record_intent(context.trace_id, encode(answer.intent))
+            journal.record_intent(seq(context.trace_id), context.trace_id, encode(answer.intent))
             effects.append((context.trace_id, answer.intent, False))
         else:
-            journal.record_answer(context.trace_id, encode(answer), ())
+            journal.record_answer(seq(context.trace_id), context.trace_id, encode(answer), ())
     if die_at == "handled":
         raise Death
     journal.commit()
@@ -436,7 +442,7 @@ def life(context: TestContext, batch: list[Case], die_at: str) -> dict[str, Case
     for place, (trace_id, intent, again) in enumerate(effects):
         context.trace_id = trace_id
         answer = kenny.perform(intent, context, again=again)
-        journal.record_answer(trace_id, encode(answer), ())
+        journal.record_answer(seq(trace_id), trace_id, encode(answer), ())
         if die_at == "one performed" and place == 0:
             raise Death
     if die_at == "performed":
@@ -447,7 +453,7 @@ def life(context: TestContext, batch: list[Case], die_at: str) -> dict[str, Case
     return {
         message.signal.trace_id: msgspec.msgpack.decode(recorded.payload, type=Case)
         for message in batch
-        if (recorded := journal.answer(message.signal.trace_id))
+        if (recorded := journal.answer(seq(message.signal.trace_id), message.signal.trace_id))
     }
 
 
