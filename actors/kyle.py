@@ -30,6 +30,9 @@ BREAKOUT_MOVE, BREAKOUT_VOLUME = 0.03, 1.5
 MOMENTUM_MOVE = 0.02
 ANOMALY_MOVE, ANOMALY_VOLUME = 0.01, 2.0
 
+_NO_BARS = Window()
+"""For a symbol of which nothing is known; nobody adds a bar to it."""
+
 
 class KyleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Kyle's settings, with their defaults.
@@ -81,6 +84,8 @@ class Kyle(Agent[Signal]):
         self._blocked: frozenset[str] = frozenset()
         self._allowed: frozenset[str] = frozenset()
         self._windows: OrderedDict[str, Window] = OrderedDict()
+        self._figures: dict[str, Market] = {}
+        """By symbol, what its window says; only of windows in memory that nothing was added to since."""
 
     def setup(self, context: Context) -> None:
         self._settings = read(KyleSettings, context.settings, context.agent)
@@ -131,10 +136,13 @@ class Kyle(Agent[Signal]):
             at = now if signal.ts is None else signal.ts
             if window.newest > at:
                 window = Window(_rows(context, signal.symbol, at, inclusive=True))
+            elif window.newest >= at - self._settings.max_bar_gap_s:
+                return self._described(signal.symbol, window, signal.price)
             if window.newest < at - self._settings.max_bar_gap_s:
-                window = Window()
+                window = _NO_BARS
             return market(window, None, signal.price)
         if bar.ts > window.newest:
+            self._figures.pop(signal.symbol, None)
             row = _row(bar, window)
             context.database.execute("INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (signal.symbol, *row))
             if window.append(row):
@@ -146,6 +154,13 @@ class Kyle(Agent[Signal]):
         earlier.append(_row(bar, earlier))
         return market(earlier, None, bar.close)
 
+    def _described(self, symbol: str, window: Window, price: float) -> Market:
+        """The figures of a symbol's window, computed once for all signals until the next bar."""
+        figures = self._figures.get(symbol)
+        if figures is None:
+            figures = self._figures[symbol] = market(window, None, price)
+        return msgspec.structs.replace(figures, price=price)
+
     def _window(self, symbol: str, context: Context) -> Window:
         """The symbol's bars, from memory or from the journal; the symbol asked for longest ago is let go."""
         window = self._windows.get(symbol)
@@ -153,7 +168,8 @@ class Kyle(Agent[Signal]):
             window = Window(_rows(context, symbol, float("inf"), inclusive=True))
             self._windows[symbol] = window
             if len(self._windows) > self._settings.symbols_in_memory:
-                self._windows.popitem(last=False)
+                let_go, _ = self._windows.popitem(last=False)
+                self._figures.pop(let_go, None)
         else:
             self._windows.move_to_end(symbol)
         return window

@@ -190,6 +190,20 @@ def test_bars_of_long_ago_say_nothing_of_a_signal_of_today() -> None:
     assert kyle.handle(trade(), desk).market == Market(price=10.0)
 
 
+def test_the_figures_in_memory_are_those_of_a_process_that_computes_them_anew() -> None:
+    bars = walk(45)
+    kyle, desk = seated(Desk(settings={"symbols_in_memory": 1}))
+    for day, bar in enumerate(bars):
+        desk.clock = bar.ts + 10
+        kyle.handle(shown(bar), desk)
+        for ahead in (1, 2):
+            signal = trade(ts=bar.ts + ahead, price=10.0 + ahead)
+            other, _ = seated(copied(desk))
+            assert kyle.handle(signal, desk) == other.handle(signal, desk)
+        if day % 7 == 0:  # lets the memory of the first symbol go
+            kyle.handle(trade(symbol="OTHER", ts=bar.ts), desk)
+
+
 def test_bars_are_kept_apart_by_symbol() -> None:
     kyle, desk = seated()
     described(kyle, desk, walk(30))
