@@ -231,3 +231,12 @@ def test_a_breakout_on_volume_is_seen_in_bars_alone() -> None:
     bars = then(path([100.0 + (day % 3) for day in range(60)]), 102.0, 108.0, 102.0, 107.0, 2500.0)
     assert seen(bars, "long")["breakout"] >= 0.65
     assert "breakout" not in seen(bars, "short")
+
+
+@pytest.mark.parametrize("direction", ["long", "short"])
+def test_every_page_of_a_side_is_asked_where_its_first_field_is_known(direction: Direction) -> None:
+    for (_, side), (required, preferred) in EXAMPLES.items():
+        facts = {**required, **preferred}
+        expected = {page.name for page in BOOK if page.direction == direction and confidence(page, facts)}
+        assert {one.pattern.name for one in match(facts, direction)} == expected
+        assert side != direction or expected

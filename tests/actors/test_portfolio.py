@@ -54,6 +54,30 @@ def test_a_reservation_is_exposure_and_risk_at_once() -> None:
     assert account.equity == D(100_000)
 
 
+def test_every_change_shows_in_the_next_account() -> None:
+    books = fresh()
+
+    def recounted() -> Any:
+        marks = [(each, mark) for each in books.symbols if (mark := books.mark_of(each)) is not None]
+        return Portfolio(books.totals, books.lots, books.reservations.values(), marks).account()
+
+    changes = (
+        lambda: books.reserve(promise("a")),
+        lambda: books.reserve(promise("b", symbol="MSFT")),
+        lambda: books.apply_fill(fill("a", quantity=4, fee="1")),
+        lambda: books.mark("AAPL", D(90), NOON + 1),
+        lambda: books.release("b"),
+        lambda: books.apply_fill(fill("a", leg="cancel", quantity=0, fee="1")),
+        lambda: books.roll_day(NOON + DAY),
+        lambda: books.apply_fill(fill("a", leg="stop", quantity=4, price=95, side="sell")),
+    )
+    for change in changes:
+        before = books.account()
+        change()
+        assert books.account() == recounted()
+        assert books.account() != before
+
+
 def test_an_entry_turns_its_reservation_into_a_lot_part_by_part() -> None:
     books = fresh()
     books.reserve(promise("a"))
