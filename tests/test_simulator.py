@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import apsw
 import pytest
 
 from ark.delivery import Stage
@@ -59,28 +60,26 @@ def test_a_seed_is_repeated_exactly_in_another_process() -> None:
     assert elsewhere.stdout.strip() == hashlib.sha256(digest(live(11)[1])).hexdigest()
 
 
-class LateJournal(Journal):
-    """Lets answers out before they are committed: its commits happen at the next occasion."""
+class Late:
+    """Lets out what was not committed: its commits happen at the next occasion."""
+
+    connection: apsw.Connection
 
     def begin(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("COMMIT")
-        super().begin()
+        self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         return
 
 
-class LateIntake(Intake):
-    """Acknowledges before the commit."""
+class LateJournal(Late, Journal):
+    """Sends answers before they are committed."""
 
-    def begin(self) -> None:
-        if self.connection.in_transaction:
-            self.connection.execute("COMMIT")
-        super().begin()
 
-    def commit(self) -> None:
-        return
+class LateIntake(Late, Intake):
+    """Acknowledges signals before they are committed."""
 
 
 class EpochBlind(Stage):
