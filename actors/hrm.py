@@ -141,8 +141,8 @@ def to_tick(value: float, *, up: bool) -> Decimal:
 def quantity_for(share: Decimal, equity: Decimal, price: Decimal, *, fractional: bool) -> Decimal:
     """How many units a share of equity buys at a price: rounded down, never up."""
     room = share * equity
-    if not (room.is_finite() and price.is_finite() and room > 0 and 0 < price <= LARGEST):
-        return Decimal(0)
+    if not (room.is_finite() and price.is_finite() and room > ZERO and ZERO < price <= LARGEST):
+        return ZERO
     step = FRACTION_OF_UNIT if fractional else WHOLE_UNIT
     if not room / price < LARGEST:
         return LARGEST * LARGEST  # for the judge to deny
@@ -259,7 +259,7 @@ class HRM(Agent[Case]):
             highest = mark.price
         worst = price
         if (setup.entry != "limit" or not long) and price.is_finite() and highest.is_finite():
-            worst = max(price, highest)
+            worst = price if price >= highest else highest
         share = _number(setup.position_size_pct)
         quantity = _number(setup.quantity)
         if quantity is None and share is not None and account.equity is not None:

@@ -87,7 +87,7 @@ def _asked(action: Action, facts: Facts) -> Decimal:
     market = number("market_price", facts.market_price)
     if action.entry == "limit" and action.side == "buy":
         return quantity * price
-    return quantity * max(price, market)
+    return quantity * (price if price >= market else market)
 
 
 def _check_halt(action: Action, account: Account, facts: Facts, limits: Limits) -> str | None:
@@ -186,7 +186,7 @@ def _check_daily_loss(action: Action, account: Account, facts: Facts, limits: Li
     at_risk = number("open_risk", account.open_risk, zero=True)
     quantity, price = number("quantity", action.quantity), number("price", action.price)
     own = quantity * abs(price - number("stop_loss", action.stop_loss))
-    lost = max(start - equity, ZERO)
+    lost = start - equity if start > equity else ZERO
     if lost + at_risk + own > limits.max_daily_loss * start:
         return (
             f"lost today {show(lost)}, at risk in open trades {show(at_risk)}, in this one {show(own)}:"

@@ -122,8 +122,10 @@ class PaperBroker:
                 return False
             low, high, last = bar.low, bar.high, bar.close
         position = self.books.positions.get(symbol)
-        if position is not None and abs(last - float(position.mark)) >= MARK_MOVE * float(position.mark):
-            return True
+        if position is not None:
+            mark = float(position.mark)
+            if abs(last - mark) >= MARK_MOVE * mark:
+                return True
         return any(_reaches(state, low, high) for state in self._open.get(symbol, {}).values())
 
     # What a caller does.
