@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgpack
@@ -53,13 +57,14 @@ def relay(folder: Path, number: int, commit: bool) -> None:
             outbox.send(answer)
 
 
-def throughput(messages: list[dict[str, object]], *, commit: bool) -> float:
-    """Messages a second from the first sent to the last received."""
+@contextmanager
+def stages(*, commit: bool) -> Iterator[tuple[zmq.Socket[bytes], zmq.Socket[bytes]]]:
+    """Five running stages; gives the socket before the first and the one behind the last."""
     with tempfile.TemporaryDirectory(prefix="ark-") as folder:
         place = Path(folder)
         start = multiprocessing.get_context("fork").Process
-        stages = [start(target=relay, args=(place, number, commit), daemon=True) for number in range(STAGES)]
-        for stage in stages:
+        running = [start(target=relay, args=(place, number, commit), daemon=True) for number in range(STAGES)]
+        for stage in running:
             stage.start()
         context = zmq.Context()
         first, last = context.socket(zmq.PUSH), context.socket(zmq.PULL)
@@ -67,18 +72,47 @@ def throughput(messages: list[dict[str, object]], *, commit: bool) -> float:
         last.setsockopt(zmq.RCVHWM, 0)
         last.bind(f"ipc://{place}/{STAGES}")
         first.connect(f"ipc://{place}/0")
-        frames = [msgpack.packb(message) for message in messages]
         try:
-            first.send(frames[0])
+            first.send(msgpack.packb({"trace_id": "first"}))
             last.recv()  # everybody is there
-            began = time.perf_counter()
-            for frame in frames:
-                first.send(frame)
-            for _ in frames:
-                last.recv()
-            return len(frames) / (time.perf_counter() - began)
+            yield first, last
         finally:
-            for stage in stages:
+            for stage in running:
                 stage.kill()
                 stage.join()
             context.destroy(linger=0)
+
+
+def throughput(messages: list[dict[str, Any]], *, commit: bool) -> float:
+    """Messages a second from the first sent to the last received."""
+    frames = [msgpack.packb(message) for message in messages]
+    with stages(commit=commit) as (first, last):
+        began = time.perf_counter()
+        for frame in frames:
+            first.send(frame)
+        for _ in frames:
+            last.recv()
+        return len(frames) / (time.perf_counter() - began)
+
+
+def latency(messages: list[dict[str, Any]], rate: float, *, commit: bool) -> list[float]:
+    """Seconds from sending to receiving, of each message at a steady rate."""
+    sent: dict[str, float] = {}
+    heard: dict[str, float] = {}
+    with stages(commit=commit) as (first, last):
+
+        def listen() -> None:
+            while len(heard) < len(messages) and last.poll(10_000):
+                now = time.perf_counter()
+                heard[msgpack.unpackb(last.recv())["trace_id"]] = now
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        due = time.perf_counter()
+        for message in messages:
+            due += 1 / rate
+            time.sleep(max(0.0, due - time.perf_counter()))
+            sent[message["trace_id"]] = time.perf_counter()
+            first.send(msgpack.packb(message))
+        listener.join()
+    return [heard[each] - at for each, at in sent.items()]
