@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from actors.rules import Rule
 
@@ -31,22 +32,19 @@ Levels = tuple[tuple[float, int], ...]
 """Pairs of a level and the percentage of the position that leaves there."""
 
 
-@dataclass(frozen=True, slots=True)
-class MoveStop:
+class MoveStop(msgspec.Struct, frozen=True):
     """A stop at a fraction of the entry price against it."""
 
     move: float
 
 
-@dataclass(frozen=True, slots=True)
-class VolatilityStop:
+class VolatilityStop(msgspec.Struct, frozen=True):
     """A stop at so many average true ranges against the entry."""
 
     ranges: float
 
 
-@dataclass(frozen=True, slots=True)
-class LevelStop:
+class LevelStop(msgspec.Struct, frozen=True):
     """A stop 1 % beyond the first of these fields that is known, on the losing side of the entry."""
 
     long: tuple[str, ...]
@@ -56,22 +54,19 @@ class LevelStop:
 Stop = MoveStop | VolatilityStop | LevelStop
 
 
-@dataclass(frozen=True, slots=True)
-class MoveTargets:
+class MoveTargets(msgspec.Struct, frozen=True):
     """Levels as fractions of the entry price."""
 
     levels: Levels
 
 
-@dataclass(frozen=True, slots=True)
-class RiskTargets:
+class RiskTargets(msgspec.Struct, frozen=True):
     """Levels as multiples of the distance between entry and stop."""
 
     levels: Levels
 
 
-@dataclass(frozen=True, slots=True)
-class SpanTargets:
+class SpanTargets(msgspec.Struct, frozen=True):
     """Levels as fractions of the way from one field's price to another's: of a gap, or of a panic's fall."""
 
     levels: Levels
@@ -82,16 +77,14 @@ class SpanTargets:
 Targets = MoveTargets | RiskTargets | SpanTargets
 
 
-@dataclass(frozen=True, slots=True)
-class Preferred:
+class Preferred(msgspec.Struct, frozen=True):
     """A rule that makes a pattern surer by its points."""
 
     points: float
     rule: Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(msgspec.Struct, frozen=True):
     """What each dimension of the score counts for a pattern; they add up to 1."""
 
     technical: float = 0.35
@@ -100,8 +93,7 @@ class Weights:
     sentiment: float = 0.15
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(msgspec.Struct, frozen=True):
     """One page of the book.
 
     Attributes:

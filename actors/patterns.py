@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from actors.messages import Market
 from actors.page import Direction, Pattern
@@ -31,8 +32,7 @@ def _by_first_field(side: str) -> dict[str, tuple[Pattern, ...]]:
 _SIDES = {side: _by_first_field(side) for side in ("long", "short")}
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """A pattern whose required rules all hold, and how sure it is, 0 to 1."""
 
     pattern: Pattern

@@ -9,8 +9,9 @@ knows, a target already passed) is said in the notes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from actors.page import Direction, LevelStop, MoveStop, MoveTargets, Pattern, RiskTargets, VolatilityStop
 from actors.rules import Facts, number
@@ -28,8 +29,7 @@ SPARE_MOVE = 0.05
 """Stops where the pattern's own cannot be had: average true ranges, else a fraction of the entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blueprint:
+class Blueprint(msgspec.Struct, frozen=True):
     """A plan before anybody judged it.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 __all__ = [
     "Above",
@@ -55,8 +56,7 @@ def texts(facts: Facts, field: str) -> Iterator[str]:
             yield item.strip().lower().replace(" ", "_").replace("-", "_")
 
 
-@dataclass(frozen=True, slots=True)
-class Above:
+class Above(msgspec.Struct, frozen=True):
     """The number is greater than the bound."""
 
     field: str
@@ -67,8 +67,7 @@ class Above:
         return value is not None and value > self.bound
 
 
-@dataclass(frozen=True, slots=True)
-class Below:
+class Below(msgspec.Struct, frozen=True):
     """The number is less than the bound."""
 
     field: str
@@ -79,8 +78,7 @@ class Below:
         return value is not None and value < self.bound
 
 
-@dataclass(frozen=True, slots=True)
-class Within:
+class Within(msgspec.Struct, frozen=True):
     """The number lies between two bounds, or on one of them."""
 
     field: str
@@ -92,8 +90,7 @@ class Within:
         return value is not None and self.low <= value <= self.high
 
 
-@dataclass(frozen=True, slots=True)
-class BelowField:
+class BelowField(msgspec.Struct, frozen=True):
     """The number is less than the number of another field."""
 
     field: str
@@ -104,8 +101,7 @@ class BelowField:
         return value is not None and other is not None and value < other
 
 
-@dataclass(frozen=True, slots=True)
-class Is:
+class Is(msgspec.Struct, frozen=True):
     """The text is one of these words, or the truth value is this one."""
 
     field: str
@@ -117,8 +113,7 @@ class Is:
         return any(text in self.words for text in texts(facts, self.field))
 
 
-@dataclass(frozen=True, slots=True)
-class Says:
+class Says(msgspec.Struct, frozen=True):
     """The text contains one of these words."""
 
     field: str
@@ -128,8 +123,7 @@ class Says:
         return any(word in text for text in texts(facts, self.field) for word in self.words)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """There is something under the field: a text that is not empty, a number, or true."""
 
     field: str
