@@ -245,7 +245,11 @@ class GatewayWorker:
                     field="symbol",
                 )
         except RequestError as error:
-            return {"trace_id": None, "status": "rejected", "error": protocol.error_body(error)}
+            return {
+                "trace_id": protocol.named_trace_id(raw),
+                "status": "rejected",
+                "error": protocol.error_body(error),
+            }
         trace_id, status = self._door.take_in(signal, time.time())
         result: dict[str, Any] = {"trace_id": trace_id, "status": status}
         if ignored:

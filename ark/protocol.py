@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from ark.errors import RequestError
-from ark.signal import ACTIONS, ArrivingSignal, Signal
+from ark.signal import ACTIONS, TRACE_ID, ArrivingSignal, Signal
 
 __all__ = [
     "LARGEST_MESSAGE",
@@ -23,6 +23,7 @@ __all__ = [
     "Request",
     "Role",
     "error_body",
+    "named_trace_id",
     "nearest",
     "parse_request",
     "parse_signal",
@@ -33,7 +34,7 @@ LARGEST_MESSAGE = 1 << 20
 """Bytes; a larger message ends the connection that sent it."""
 LARGEST_SIGNAL = 1 << 16
 """Bytes. A signal travels through every agent, many in one frame; what is larger belongs elsewhere."""
-MOST_SIGNALS = 1000
+MOST_SIGNALS = 10_000
 """In one request: a request is answered at once, and its answer is bounded as it is."""
 LONGEST_ID = 1024
 """Bytes of a request's id, which is echoed in the reply."""
@@ -104,11 +105,16 @@ class _KnownOnly(ArrivingSignal, frozen=True, omit_defaults=True, forbid_unknown
     """A signal without unknown keys: the ordinary case, decided in one pass."""
 
 
+class _Named(msgspec.Struct, frozen=True):
+    trace_id: Annotated[str, Meta(pattern=TRACE_ID)] = ""
+
+
 class _Head(msgspec.Struct, frozen=True):
     id: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
 _requests = msgspec.msgpack.Decoder(Request)
+_named = msgspec.msgpack.Decoder(_Named)
 _heads = msgspec.msgpack.Decoder(_Head)
 _signals = msgspec.msgpack.Decoder(ArrivingSignal)
 _known_only = msgspec.msgpack.Decoder(_KnownOnly)
@@ -194,6 +200,14 @@ def _read_closely(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
         raise RequestError(f"a signal is a map: {error}", code=Code.MALFORMED, field="signal") from None
     given = _keys.decode(raw)
     return signal, [key[:64] for key in given if key not in _FIELDS]
+
+
+def named_trace_id(raw: bytes | msgspec.Raw) -> str | None:
+    """The trace id that a rejected signal gave itself, so that its sender knows which one it was; None for none."""
+    try:
+        return _named.decode(raw).trace_id or None
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def reply(id_: msgspec.Raw, **fields: Any) -> bytes:

@@ -82,7 +82,7 @@ def describe(outcome: dict[str, Any]) -> str:
     """An outcome in one line."""
     if outcome["status"] == "rejected":
         error = outcome["error"]
-        return f"{'-':36}  rejected  {error['message']}"
+        return f"{outcome['trace_id'] or '-':36}  rejected  {error['message']}"
     reason = outcome.get("reason") or ""
     order = outcome.get("order")
     if outcome["status"] == "executed" and order:

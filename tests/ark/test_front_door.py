@@ -181,7 +181,7 @@ def test_a_request_of_several_frames_is_malformed(door: Wire) -> None:
         ({"op": "inject", "signals": {}}, "invalid", "signals"),
         ({"op": "inject", "signals": "text"}, "invalid", "signals"),
         ({"op": "inject", "signals": [SIGNAL], "signal": SIGNAL}, "invalid", "signals"),
-        ({"op": "inject", "signals": [SIGNAL] * 1001}, "invalid", "signals"),
+        ({"op": "inject", "signals": [{}] * 10_001}, "invalid", "signals"),
         ({"op": "outcome"}, "invalid", "trace_id"),
         ({"op": "outcome", "trace_id": 5}, "invalid", "trace_id"),
         ({"op": "outcome", "trace_id": "x" * 65}, "invalid", "trace_id"),
@@ -306,6 +306,11 @@ def test_a_wrong_field_is_refused_by_its_name(field: str, value: Any, door: Wire
     assert (reply["ok"], reply["status"], reply["trace_id"]) == (False, "rejected", None)
     assert reply["error"]["field"] == field
     assert len(reply["error"]["message"]) < 1000
+
+
+def test_a_rejected_signal_is_named_by_its_own_trace_id(door: Wire) -> None:
+    own = str(uuid.uuid4())
+    assert door.inject(trace_id=own, price=-1.0)["trace_id"] == own
 
 
 @pytest.mark.parametrize(
