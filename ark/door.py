@@ -57,6 +57,7 @@ class Door:
         self._fresh: dict[str, Pending] = {}
         self._finished: list[Finished] = []
         self._writing = False
+        self._durable = False
 
     @property
     def unfinished(self) -> int:
@@ -78,7 +79,7 @@ class Door:
             return trace_id, "duplicate"
         trace_id = trace_id or str(uuid.uuid4())
         signal = msgspec.structs.replace(signal, trace_id=trace_id, ts=now if signal.ts is None else signal.ts)
-        self._write()
+        self._write(durable=True)
         payload = msgspec.msgpack.encode(signal)
         pending = self.intake.add(trace_id, signal.symbol, payload, now)
         if pending is None:
@@ -112,7 +113,7 @@ class Door:
             pending = self.dispatcher.strike(death["trace_id"], death["agent"], death["reason"])
             if pending is None:
                 continue
-            self._write()
+            self._write(durable=True)
             self.intake.struck(pending)
             if pending.strikes == STRIKES:
                 expelled.append(pending)
@@ -123,6 +124,9 @@ class Door:
 
     def settle(self) -> list[Finished]:
         """Commit everything since the last time, and let what was accepted be sent.
+
+        It waits for the disk only where something was accepted. Whoever settles outcomes before he takes signals
+        in can publish them without that wait.
 
         Returns:
             The signals that were finished meanwhile.
@@ -137,17 +141,21 @@ class Door:
         return finished
 
     def _record(self, pending: Pending, status: str, outcome: bytes) -> None:
-        self._write()
+        self._write(durable=False)
         oldest = (self.dispatcher.first_seq, next((each.seq for each in self._fresh.values()), None))
         first_open = min((seq for seq in oldest if seq is not None), default=pending.seq)
         self.intake.finish(pending, status, outcome, first_open=first_open)
         self.unfinished_bytes -= len(pending.payload)
         self._finished.append(Finished(pending.trace_id, pending.symbol, outcome))
 
-    def _write(self) -> None:
+    def _write(self, *, durable: bool) -> None:
+        """Be in a transaction that is at least so durable."""
+        if self._writing and durable and not self._durable:
+            self.intake.commit()
+            self._writing = False
         if not self._writing:
-            self.intake.begin()
-            self._writing = True
+            self.intake.begin(durable=durable)
+            self._writing, self._durable = True, durable
 
 
 def _given_up(pending: Pending) -> dict[str, Any]:

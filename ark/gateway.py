@@ -110,14 +110,16 @@ class GatewayWorker:
         while True:
             wait_s = 0.005 if self._first.is_blocked or self._waiting else self._beat_s
             ready = dict(poller.poll(int(wait_s * 1000)))
+            if self._inbox in ready:
+                # Outcomes first: their commit does not wait for the disk, that of new signals does.
+                self._collect()
+                self._settle()
             if self._control.fileno() in ready and not self._hear():
                 self._zmq.destroy(linger=200)
                 return
             for door, role in self._doors.items():
                 if door in ready:
                     self._open_door(door, role)
-            if self._inbox in ready:
-                self._collect()
             self._settle()
             self._beat()
 

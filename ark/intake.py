@@ -38,6 +38,7 @@ class Intake:
 
     def __init__(self, connection: apsw.Connection, now: float) -> None:
         self.connection = connection
+        self._durable = True
         self._floor = int(now * 1_000_000)
         connection.execute(_SCHEMA)
         row = connection.execute("SELECT coalesce(max(seq), 0) FROM signals").fetchone()
@@ -46,8 +47,16 @@ class Intake:
         self.completed = self._count("SELECT count(*) FROM outcomes")
         self.dead_letters = self._count("SELECT count(*) FROM outcomes WHERE dead = 1")
 
-    def begin(self) -> None:
-        """Open a transaction."""
+    def begin(self, *, durable: bool = True) -> None:
+        """Open a transaction.
+
+        Args:
+            durable: Whether its commit must survive a power cut. That of outcomes need not: the ledger has them,
+                and a signal whose outcome is missing here is sent again and answered from there.
+        """
+        if durable is not self._durable:
+            self.connection.pragma("synchronous", "FULL" if durable else "NORMAL")
+            self._durable = durable
         self.connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:

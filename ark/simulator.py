@@ -210,14 +210,15 @@ class Simulation:
         door, process = self._door, self._processes[GATEWAY]
         assert door is not None
         try:
-            taken = self._take_some(door)
             while process.mailbox and self._random.random() < 0.8:
                 for envelope in unpack(process.mailbox.popleft()):
                     if envelope.kind == OUTCOME:
                         door.finish(envelope)
             self._maybe_die()
-            finished = door.settle()
-            self._published.extend(each.trace_id for each in finished)
+            self._published.extend(each.trace_id for each in door.settle())
+            taken = self._take_some(door)
+            self._maybe_die()
+            self._published.extend(each.trace_id for each in door.settle())
             self._maybe_die()
             for signal in taken:  # the client hears of it only now
                 self._accepted[signal.trace_id] = None

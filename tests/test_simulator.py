@@ -65,7 +65,7 @@ class Late:
 
     connection: apsw.Connection
 
-    def begin(self) -> None:
+    def begin(self, **how: bool) -> None:
         if self.connection.in_transaction:
             self.connection.execute("COMMIT")
         self.connection.execute("BEGIN IMMEDIATE")
