@@ -53,7 +53,8 @@ class Engine:
         os.environ["THESPIAN_BASE_IPADDR"] = "127.0.0.1"  # otherwise it asks the network for its own address
         os.environ["THESPLOG_FILE"] = str(self._home.logs / "thespian.log")
         fence(self._home.secret("node.key"))
-        # The admin daemonises by forking twice; what it forks then (its logger, the root) dies with it.
+        # The admin daemonises by forking twice; what it forks then (its logger, the root) dies with it, and it
+        # with us, who have adopted it.
         end_descendants_with_parents(spared=2)
         ours, theirs = Control.pair()
         in_forked_child(ours.close)

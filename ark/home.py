@@ -98,7 +98,7 @@ class Home:
         """Take the lock for this process and all that it will fork.
 
         Where the process that started the living instance is gone, its last ones are ending: they get a moment,
-        and are killed then. (Thespian's admin stays for ever if everything else is killed at once.)
+        and are killed then.
 
         Raises:
             NodeError: Another instance lives here.

@@ -37,16 +37,21 @@ def end_descendants_with_parents(*, spared: int) -> None:
     meantime left one orphan in six.
 
     Args:
-        spared: So many generations are left alone: a process that daemonises by forking twice would not survive.
+        spared: So many generations are left alone at first: a process that daemonises by forking twice would not
+            survive its second birth. The last of them is bound when it forks itself, provided that this process
+            has adopted it by then (see `adopt_orphans`).
     """
     global _armed
     if _armed:
         return
     _armed = True
+    ancestor = os.getpid()
 
     def remember() -> None:
         global _forker
         _forker = os.getpid()
+        if _generation == spared and os.getppid() == ancestor:
+            die_with_parent()
 
     def bind() -> None:
         global _generation
