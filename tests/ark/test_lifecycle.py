@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -304,6 +305,17 @@ def test_when_the_starter_is_killed_the_whole_tree_goes_and_a_new_start_works_at
         wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "everybody is gone", within_s=2.0)
         one.start()
         assert one.status()["ready"] is True
+
+
+def test_nothing_outlives_a_starter_and_all_children_killed_at_once() -> None:
+    with node(ECHO) as one:
+        assert one.process is not None
+        pids = one.pids()
+        for pid in (one.process.pid, *(child["pid"] for child in one.status()["children"])):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        one.process.wait()
+        wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "everybody is gone", within_s=2.0)
 
 
 def test_a_new_start_does_not_wait_for_the_last_of_a_killed_node() -> None:
