@@ -157,7 +157,7 @@ class Tally:
         with self._lock:
             rate = (self._sent - self._told_sent) / (now - self._told_at)
             self._told_at, self._told_sent = now, self._sent
-            line = f"{self._sent:7} bars, {rate:6.0f}/s   {self._words()}"
+            line = f"{self._sent:7} accepted, {rate:6.0f}/s   {self._words()}"
             samples, self._sample = self._sample, {}
         print(line, flush=True)
         for text in samples.values():
