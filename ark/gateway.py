@@ -42,6 +42,9 @@ _BACKLOG_BYTES = 64 << 20
 _MOST_WAITERS = 10_000
 """Clients' questions that may wait for an outcome."""
 _LONGEST_WAIT_S = 600.0
+_MOST_ASKED = 64
+_ASKED_S = 15.0
+"""So many requests may be with the supervisor, and one that got no answer for so long counts no longer."""
 _RETRY_AFTER_MS = 50
 
 Route = tuple[Any, list[bytes]]
@@ -75,7 +78,7 @@ class GatewayWorker:
         self._published: list[tuple[bytes, bytes]] = []
         self._waiting: dict[str, list[tuple[float, Route, msgspec.Raw]]] = {}
         self._waiters = 0
-        self._asked: dict[int, tuple[Route, msgspec.Raw]] = {}
+        self._asked: dict[int, tuple[float, Route, msgspec.Raw]] = {}
         self._questions = 0
         self._sent = 0
         self._sent_epoch = duty.epoch
@@ -208,8 +211,7 @@ class GatewayWorker:
             case "halt" | "resume":
                 return self._halt(request)
             case _:
-                self._ask_supervisor(request, way)
-                return None
+                return self._ask_supervisor(request, way)
 
     def _inject(self, request: Request) -> bytes:
         single = len(request.signal) > 0
@@ -305,7 +307,7 @@ class GatewayWorker:
         self._tell(request.op, reason=request.reason)
         return protocol.reply(request.id, halted=halted, halt_reason=request.reason if halted else None)
 
-    def _ask_supervisor(self, request: Request, way: Route) -> None:
+    def _ask_supervisor(self, request: Request, way: Route) -> bytes | None:
         known = {child["name"]: child for child in self._tree}
         if not request.agent:
             raise RequestError("`agent` is missing", code=Code.INVALID, field="agent")
@@ -323,10 +325,13 @@ class GatewayWorker:
             )
         if request.agent == self._name:  # who is asked for itself will not be there to answer afterwards
             self._control.say(say="request", number=0, op=request.op, agent=request.agent, reason=request.reason)
-            self._replies.append((way, protocol.reply(request.id, agent=request.agent, state="starting")))
-            return
+            return protocol.reply(request.id, agent=request.agent, state="starting")
+        now = time.monotonic()
+        self._asked = {number: each for number, each in self._asked.items() if now - each[0] < _ASKED_S}
+        if len(self._asked) >= _MOST_ASKED:
+            return self._busy(request, f"{_MOST_ASKED} requests may be with the supervisor")
         self._questions += 1
-        self._asked[self._questions] = (way, request.id)
+        self._asked[self._questions] = (now, way, request.id)
         self._control.say(
             say="request",
             number=self._questions,
@@ -334,11 +339,12 @@ class GatewayWorker:
             agent=request.agent,
             reason=request.reason or "by an operator",
         )
+        return None
 
     def _reply_asked(self, words: dict[str, Any]) -> None:
         asked = self._asked.pop(words["number"], None)
         if asked:
-            way, id_ = asked
+            _, way, id_ = asked
             self._replies.append((way, protocol.reply(id_, agent=words["agent"], state=words["state"])))
 
     # What goes out

@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import msgpack
 import pytest
 
 from ark.client import Client
 from ark.errors import ArkError, RequestError
 from ark.journal import open_for_reading
-from tests.ark.wire_client import SIGNAL
+from tests.ark.wire_client import SIGNAL, Wire
 from tests.node import ECHO, Node, node, wait_until
 
 QUICK = """
@@ -199,6 +200,18 @@ def test_only_agents_of_the_pipeline_can_be_isolated(op: str, agent: str, tree: 
     with pytest.raises(RequestError) as refused:
         client.request(op, agent=agent, reason="to see")
     assert (refused.value.code, refused.value.field) == ("refused", "agent")
+
+
+def test_an_operator_in_a_hurry_is_told_to_wait_and_does_no_harm(tree: Node, client: Client) -> None:
+    before = pids(tree)
+    frame = msgpack.packb({"v": 1, "op": "release", "agent": "beta", "reason": "in a hurry", "id": 1})
+    with Wire(f"ipc://{tree.home.socket('operator')}", RCVHWM=0) as hurried:
+        for _ in range(500):
+            hurried.socket.send(frame)
+        replies = [hurried.receive() for _ in range(60)]
+    assert all(reply["ok"] or reply["error"]["code"] == "busy" for reply in replies)
+    works(client)
+    assert pids(tree) == before
 
 
 def test_isolating_twice_and_releasing_twice_is_answered_as_it_stands(tree: Node, client: Client) -> None:
