@@ -41,6 +41,12 @@ path = "{ROOT}"
 """
 """A pipeline of three small agents, for tests of the runtime alone."""
 
+PATIENT = """
+[watchdog]
+missed = 10
+"""
+"""For tests that are not about hangs: a disk that stalls for two seconds must not look like one."""
+
 
 def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago."""
@@ -82,7 +88,7 @@ class Node:
         self.events = f"tcp://127.0.0.1:{events}"
         self.metrics = f"127.0.0.1:{metrics}"
         self.output = self.home.path / "output.txt"
-        (self.home.path / "ark.toml").write_text(config)
+        (self.home.path / "ark.toml").write_text(config if "[watchdog]" in config else config + PATIENT)
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, *extra: str) -> list[str]:

@@ -20,7 +20,7 @@ from tests.node import ECHO, Node, node, wait_until
 
 QUICK = """
 [watchdog]
-interval_s = 0.2
+interval_s = 0.5
 """
 ORDER = ["gateway", "watchdog", "exporter", "pipeline"]
 AGENTS = ["alpha", "beta", "omega"]
