@@ -414,9 +414,15 @@ def test_waiting_questions_are_bounded(narrow: Node) -> None:
         for _ in range(10_001):
             wire.socket.send(frame)
         assert wire.receive()["error"]["code"] == "busy"
-        for _ in range(10_000):
-            assert wire.receive()["error"]["code"] == "pending"
-        assert wire.ask("outcome", trace_id=HELD, timeout_ms=1)["error"]["code"] == "pending"
+        assert (
+            wire.receive()["error"]["code"] == "pending"
+        )  # when their time is up; who reads too slowly loses some
+
+    def has_room() -> bool:
+        with Wire(narrow.gateway) as other:
+            return bool(other.ask("outcome", trace_id=HELD, timeout_ms=1)["error"]["code"] == "pending")
+
+    wait_until(has_room, "there is room for questions again")
 
 
 # Clients that misbehave
