@@ -6,6 +6,7 @@ One type, instead of one for each hop, lets an agent of your own stand anywhere 
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -16,9 +17,11 @@ from ark.signal import Bar, Signal
 __all__ = [
     "Approval",
     "Case",
+    "CloseWanted",
     "Decision",
     "Execution",
     "Fill",
+    "FillsHead",
     "FillsWanted",
     "Market",
     "Outcome",
@@ -98,6 +101,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
         entry: `market` or `limit`.
         price: The limit, or the reference price of a market order.
         stop_loss, target: Prices of the two protecting legs.
+        good_until: Until when the entry may wait for its price, seconds since the epoch.
     """
 
     trace_id: str
@@ -108,6 +112,7 @@ class Plan(msgspec.Struct, frozen=True, array_like=True):
     price: Decimal
     stop_loss: Decimal
     target: Decimal | None
+    good_until: float = math.inf
 
 
 class Approval(msgspec.Struct, frozen=True, array_like=True):
@@ -146,6 +151,12 @@ class Decision(msgspec.Struct, frozen=True):
         ruleset: SHA-256 of the rules that were judged by.
         decided_at: Seconds since the epoch.
         pattern, confidence: Joey's, as HRM saw them.
+        zone: `approve`, `hold` (a person is asked), or `deny`.
+        level: Which level of the hierarchy decided: `graveyard`, `ruleset`, `portfolio`, `quality`, `synthesis`,
+            or `person`.
+        score: Of the weighted synthesis, 0 to 1; None where an earlier level had already denied.
+        levels: The synthesis's levels that could be judged, each 0 to 1.
+        ruling: A person's answer, as a map of `approved`, `by`, `reason` and `at`; None where nobody was asked.
     """
 
     approved: bool
@@ -156,6 +167,11 @@ class Decision(msgspec.Struct, frozen=True):
     decided_at: float
     pattern: str | None = None
     confidence: float = 0.0
+    zone: Literal["approve", "hold", "deny"] = "deny"
+    level: str = ""
+    score: float | None = None
+    levels: dict[str, float] = {}
+    ruling: dict[str, Any] | None = None
 
 
 class Fill(msgspec.Struct, frozen=True, tag="fill"):
@@ -166,7 +182,8 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
         trace_id: The signal whose order it belongs to.
         symbol: What was traded.
         side: `buy` or `sell`.
-        leg: `entry`, `stop` or `target`; `cancel` with quantity 0 when an entry ended unfilled.
+        leg: `entry`; `stop`, `target` or `close` for what ended the position; `cancel` with quantity 0 when an
+            entry ended unfilled.
         quantity: Units.
         price: In the quote currency.
         fee: In the quote currency.
@@ -177,7 +194,7 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
     trace_id: str
     symbol: str
     side: Literal["buy", "sell"]
-    leg: Literal["entry", "stop", "target", "cancel"]
+    leg: Literal["entry", "stop", "target", "close", "cancel"]
     quantity: Decimal
     price: Decimal
     fee: Decimal
@@ -194,6 +211,14 @@ class FillsWanted(msgspec.Struct, frozen=True, tag="wanted"):
     """HRM's notice to Kenny: send every fill after this number."""
 
     after: int
+
+
+class CloseWanted(msgspec.Struct, frozen=True, tag="close"):
+    """HRM's notice to Kenny: end what came of this signal, at the market. Repeated until the fill is heard of."""
+
+    trace_id: str
+    symbol: str
+    reason: str
 
 
 class Execution(msgspec.Struct, frozen=True):
