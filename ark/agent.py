@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import apsw
 
     from ark.message import Letter, Span
+    from ark.ruling import Ruling
 
-__all__ = ["Agent", "Context", "Durability", "Effect"]
+__all__ = ["Agent", "Context", "Durability", "Effect", "Hold"]
 
 
 class Durability(Enum):
@@ -45,6 +46,28 @@ class Effect(msgspec.Struct, frozen=True):
     intent: Any
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """A person must decide.
+
+    Returned from `Agent.handle` instead of a message. No answer is recorded and nothing goes to the next agent;
+    the gateway keeps the signal until an operator has ruled, or the deadline has (by refusing), and sends it
+    again then, with the ruling in `Context.ruling`. To hold a signal that carries a ruling is an error.
+
+    `handle` is called again for a signal that it held: with the ruling, and now and then once more without,
+    after a process died. What it wrote meanwhile is committed, so write nothing that must not be written twice.
+
+    Attributes:
+        until: The deadline, seconds since the epoch.
+        reason: What is asked, in one line, for the person.
+        details: A map of what the person, and whoever asks for the outcome, should see. Its key `decision`, if
+            there is one, is the `decision` of the outcome while the signal is held. At most 64 KiB as msgpack.
+    """
+
+    until: float
+    reason: str
+    details: Any = {}
+
+
 class Context(Protocol):
     """What an agent may know of the moment, and what it may ask of its host.
 
@@ -60,6 +83,8 @@ class Context(Protocol):
         attempt: 1 if the signal at hand was never sent before.
         received_ns: When this agent's process took the signal at hand, nanoseconds since the epoch.
         spans: The agents that had the signal at hand before.
+        ruling: How a person ruled on the signal at hand, where it was held; None for all others. Verify it with
+            `ark.ruling.verify_ruling` before acting on it.
     """
 
     agent: str
@@ -71,6 +96,7 @@ class Context(Protocol):
     attempt: int
     received_ns: int
     spans: tuple[Span, ...]
+    ruling: Ruling | None
 
     @property
     def database(self) -> apsw.Connection: ...
@@ -87,6 +113,25 @@ class Context(Protocol):
 
     def halted(self) -> str | None:
         """The reason of the halt while trading is halted, otherwise None."""
+
+    def halt(self, reason: str) -> None:
+        """Halt trading at once, in the agent's name, without waiting for the batch at hand to be committed.
+
+        A halt that stands already stays as it is, with its own reason. Only a person lifts a halt.
+        """
+
+    def beat_age(self, name: str) -> float | None:
+        """Seconds since the loop of a process went round, up to some 50 ms too few.
+
+        Args:
+            name: `watchdog`, `gateway`, or an agent's.
+
+        Returns:
+            None where no process of that name has begun since the node was started.
+        """
+
+    def free_bytes(self) -> int | None:
+        """Free space on the disk under the node's data, up to a second old; None where it cannot be told."""
 
     def secret(self, name: str) -> bytes:
         """A secret that the supervisor gave to this agent alone.
@@ -128,6 +173,8 @@ class Agent(Generic[Taken]):
     """Names of secrets that the agent needs; the supervisor makes one for all who name the same."""
     version: ClassVar[str] = ""
     """The agent's version; empty: that of ARK."""
+    tick_s: ClassVar[float] = 0.0
+    """Every how many seconds `tick` is called, between batches; 0 for never."""
 
     def setup(self, context: Context) -> None:
         """Called once in the new process, before the first message, with the journal open.
@@ -137,7 +184,7 @@ class Agent(Generic[Taken]):
         """
 
     def handle(self, message: Taken, context: Context) -> Any:
-        """Answer one message: return the message for the next agent, or an `Effect`.
+        """Answer one message: return the message for the next agent, an `Effect`, or a `Hold`.
 
         Called once for a signal, as far as the journal can tell: with a journal, not called for a signal that is
         already answered; without one, called again after a restart. Must not reach outside: other processes do
@@ -152,6 +199,24 @@ class Agent(Generic[Taken]):
         already: ask the world before doing it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how to perform its intent")
+
+    def tick(self, context: Context) -> None:
+        """Called every `tick_s` seconds, also while no message comes; late while a batch is at work.
+
+        What it writes is committed before what it sent goes out. It belongs to no signal: the context's trace id
+        is empty. Not called before `setup` has returned, and not made up for where it was missed.
+        """
+
+    def ready(self, context: Context) -> bool:
+        """Whether the agent can take signals now. Notices and ticks come in any case.
+
+        A stash, only for while the agent starts or reconciles: as long as this is False, signals and dead
+        letters wait in this process, in order, and are handled as soon as it is True. Asked before and after each
+        batch and each tick, never in between. Nothing else than a notice or a tick can make it True, so an agent
+        that waits here for good stands still with the whole pipeline. What waits is in memory only: the gateway
+        has it, and sends it again when the process dies.
+        """
+        return True
 
     def recall(self, trace_id: str, context: Context) -> Any:
         """The answer that was given to a signal before, or None. Called only where `recalls` is set."""

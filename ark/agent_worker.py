@@ -6,8 +6,11 @@ carry as many signals as happen to be there, without ever waiting for more.
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -15,7 +18,7 @@ import msgspec
 import zmq
 
 from ark.agent import Agent, Durability
-from ark.blackbox import BlackBox
+from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
@@ -32,6 +35,9 @@ __all__ = ["AgentWorker"]
 _DRAIN = 8
 """Frames taken in one round; together with `wire.FRAME` this bounds a batch."""
 _HALT_FRESH_S = 0.001
+_BEAT_FRESH_S = 0.05
+_SPACE_FRESH_S = 1.0
+"""A fact about the world outside is looked up at most so often."""
 
 
 class AgentWorker:
@@ -60,6 +66,8 @@ class AgentWorker:
         self._agent = agent
         self._halt_reason: str | None = None
         self._halt_looked_at = -1.0
+        self._beats: dict[str, tuple[float, float | None]] = {}
+        self._space: tuple[float, int | None] = (-math.inf, None)
         self._databases: dict[str, apsw.Connection] = {}
         context = StageContext(
             duty.name,
@@ -68,6 +76,9 @@ class AgentWorker:
             settings=settings.settings,
             clock=time.time,
             halt=self._halted,
+            halter=self._halt,
+            beat_age=self._beat_age,
+            free_bytes=self._free_bytes,
             opener=self._open,
             secrets={name: duty.secrets[name] for name in agent.secrets if name in duty.secrets},
         )
@@ -96,9 +107,12 @@ class AgentWorker:
         poller = zmq.Poller()
         poller.register(inbox, zmq.POLLIN)
         poller.register(self._control.fileno(), zmq.POLLIN)
+        tick_s = self._agent.tick_s
+        next_tick = time.monotonic() + tick_s if tick_s > 0 else math.inf
         while True:
             blocked = any(outbox.is_blocked for outbox in self._outboxes.values())
-            ready = dict(poller.poll(5 if blocked else int(self._beat_s * 1000)))
+            wait_s = min(0.005 if blocked else self._beat_s, max(0.0, next_tick - time.monotonic()))
+            ready = dict(poller.poll(math.ceil(wait_s * 1000)))
             if self._control.fileno() in ready:
                 for words in self._control.hear():
                     if words.get("do") == "stop":
@@ -109,6 +123,9 @@ class AgentWorker:
                 self._work(self._drain(inbox))
             elif blocked:
                 self._send()
+            if time.monotonic() >= next_tick:
+                self._go_through(self._stage.tick(time.time_ns))
+                next_tick = time.monotonic() + tick_s
             self._beat()
 
     def _work(self, batch: list[Envelope]) -> None:
@@ -122,8 +139,12 @@ class AgentWorker:
             return
         # The depth of the mailbox is seen while the batch is at work, not only when it is done.
         self._beat()
-        for _ in self._stage.process(admitted, time.time_ns):
-            pass
+        self._go_through(self._stage.process(admitted, time.time_ns))
+
+    def _go_through(self, points: Iterator[str]) -> None:
+        for point in points:
+            if point == "committed":
+                self._beat()  # what had waited for the agent may be many commits
         self._send()
 
     def _drain(self, inbox: zmq.Socket[bytes]) -> list[Envelope]:
@@ -158,9 +179,38 @@ class AgentWorker:
             self._halt_looked_at = now
         return self._halt_reason
 
+    def _halt(self, reason: str) -> bool:
+        self._halt_looked_at = -1.0
+        return self._home.halt_once(reason, by=self._duty.name, at=time.time())
+
+    def _beat_age(self, name: str) -> float | None:
+        now = time.monotonic()
+        looked_at, age_s = self._beats.get(name, (-math.inf, None))
+        if now - looked_at > _BEAT_FRESH_S:
+            box = read(self._home.box(name))
+            age_s = None if box is None else box.beat_age_s
+            self._beats[name] = (now, age_s)
+        return age_s
+
+    def _free_bytes(self) -> int | None:
+        now = time.monotonic()
+        looked_at, free = self._space
+        if now - looked_at > _SPACE_FRESH_S:
+            try:
+                disk = os.statvfs(self._home.data)
+                free = disk.f_bavail * disk.f_frsize
+            except OSError:
+                free = None
+            self._space = (now, free)
+        return free
+
     def _beat(self) -> None:
+        # What waits in the stage until its agent is ready counts as if it were in the mailbox.
         self._box.beat(
-            epoch=self._stage.epoch, handled=self._stage.handled, received=self._received, sent=self._sent
+            epoch=self._stage.epoch,
+            handled=self._stage.handled,
+            received=self._received - self._stage.stashed,
+            sent=self._sent,
         )
 
     def _open(self, name: str) -> apsw.Connection:

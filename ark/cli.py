@@ -28,6 +28,7 @@ first steps:
   supervisor status               what runs, in another terminal
   ark-run inject signals.jsonl    send signals, print each outcome
   ark-run trace TRACE_ID          one signal's story
+  ark-run held                    decisions that wait for you
 """
 
 

@@ -14,7 +14,7 @@ import zmq
 
 from ark.errors import NodeError, RequestError
 from ark.home import Home, default_home
-from ark.protocol import LARGEST_MESSAGE, Code
+from ark.protocol import LARGEST_MESSAGE, MOST_HELD, Code
 
 __all__ = ["Client"]
 
@@ -153,6 +153,8 @@ class Client:
     def outcome(self, trace_id: str, *, timeout_s: float = 0.0) -> dict[str, Any]:
         """The outcome of a signal, waiting for it if a time is given.
 
+        While a person must decide, that is told at once as an outcome of the status `held`.
+
         Raises:
             RequestError: With code `pending` or `unknown_trace`.
         """
@@ -170,6 +172,37 @@ class Client:
                 raise
             outcome: dict[str, Any] = reply["outcome"]
             return outcome
+
+    def held(self, *, limit: int = MOST_HELD) -> list[dict[str, Any]]:
+        """The decisions that wait for a person, those that have waited longest first. For operators.
+
+        Returns:
+            For each `trace_id`, `symbol`, `agent`, `since`, `until`, `reason` and `details`.
+        """
+        held: list[dict[str, Any]] = self.request("held", limit=limit, patience_s=2.0)["held"]
+        return held
+
+    def approve(self, trace_id: str, *, reason: str, by: str = "") -> dict[str, Any]:
+        """Rule that a held signal may go on. For operators.
+
+        Asked once: where no answer comes, ask how it stands with `outcome`.
+
+        Args:
+            trace_id: The signal.
+            reason: Why; not empty.
+            by: Who says so; `operator` where absent.
+
+        Returns:
+            `trace_id` and `ruling`.
+
+        Raises:
+            RequestError: With code `refused` where it is not held (any more); the message says how it stands.
+        """
+        return self.request("approve", trace_id=trace_id, reason=reason, by=by)
+
+    def refuse(self, trace_id: str, *, reason: str, by: str = "") -> dict[str, Any]:
+        """Rule that a held signal must not go on; as `approve`."""
+        return self.request("refuse", trace_id=trace_id, reason=reason, by=by)
 
     def status(self) -> dict[str, Any]:
         """The tree, the halt, and the counts of signals."""

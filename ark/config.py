@@ -73,11 +73,14 @@ class PipelineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         agents: The agents by name, in the order in which a signal passes them.
-        secrets: Who shares which secret: the agents' names, by the secret's name.
+        secrets: Who shares which secret: the agents' names, by the secret's name. The gateway always has `ruling`;
+            an agent that holds signals for a person needs it, too.
     """
 
     agents: Annotated[tuple[Name, ...], Meta(min_length=1)] = ("kyle", "joey", "hrm", "kenny", "aletheia")
-    secrets: dict[Name, tuple[Name, ...]] = msgspec.field(default_factory=lambda: {"approval": ("hrm", "kenny")})
+    secrets: dict[Name, tuple[Name, ...]] = msgspec.field(
+        default_factory=lambda: {"approval": ("hrm", "kenny"), "ruling": ("gateway", "hrm")}
+    )
 
 
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

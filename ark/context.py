@@ -10,6 +10,7 @@ import msgspec
 
 from ark.errors import AgentError
 from ark.message import EVENT, NOTICE, Envelope, Span, encode
+from ark.ruling import Ruling
 
 __all__ = ["StageContext"]
 
@@ -21,6 +22,8 @@ class StageContext:
         agent, version, pipeline, settings: As in `Context`.
         clock: Gives seconds since the epoch.
         halt: Gives the reason of a halt, or None.
+        halter: Halts trading for a reason, and says whether it was not halted before.
+        beat_age, free_bytes: As in `Context`.
         opener: Opens a database of the agent's by name; the empty name is its journal.
         secrets: The secrets that this agent was given.
     """
@@ -36,6 +39,9 @@ class StageContext:
         halt: Callable[[], str | None],
         opener: Callable[[str], apsw.Connection],
         secrets: Mapping[str, bytes],
+        halter: Callable[[str], bool] = lambda reason: False,
+        beat_age: Callable[[str], float | None] = lambda name: 0.0,
+        free_bytes: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.agent = agent
         self.version = version
@@ -46,8 +52,12 @@ class StageContext:
         self.attempt = 0
         self.received_ns = 0
         self.spans: tuple[Span, ...] = ()
+        self.ruling: Ruling | None = None
         self.now = clock
         self.halted = halt
+        self.beat_age = beat_age
+        self.free_bytes = free_bytes
+        self._halter = halter
         self._opener = opener
         self._secrets = dict(secrets)
         self._sent: list[tuple[str, int, msgspec.Raw]] = []
@@ -65,9 +75,13 @@ class StageContext:
         if name not in self._secrets:
             raise AgentError(
                 f"agent {self.agent} was not given the secret {name!r}",
-                hint="name it in the class's `secrets`",
+                hint="name it in the class's `secrets` and in `pipeline.secrets`",
             )
         return self._secrets[name]
+
+    def halt(self, reason: str) -> None:
+        if self._halter(reason):
+            self.event("halt", at=self.now(), reason=reason, by=self.agent)
 
     def send(self, agent: str, notice: Any) -> None:
         if agent not in self.pipeline:
@@ -83,6 +97,14 @@ class StageContext:
         self.attempt = envelope.attempt
         self.received_ns = received_ns
         self.spans = envelope.spans
+        self.ruling = envelope.ruling
+
+    def away(self) -> None:
+        """Turn away from any signal."""
+        self.trace_id = ""
+        self.attempt = self.received_ns = 0
+        self.spans = ()
+        self.ruling = None
 
     def take_sent(self) -> list[tuple[str, int, msgspec.Raw]]:
         """What the agent sent beside its answers, as destination, kind and payload; empties the list."""

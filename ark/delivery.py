@@ -22,28 +22,60 @@ A signal that ends its agent is known by the agent's black box, and counted (`Di
 strike it becomes a dead letter: it passes through the pipeline once more as a `Letter` that no agent handles, so
 that reservations are released and the ledger gets its row. A letter that itself ends agents three times is
 given up by the gateway alone.
+
+A signal that a person must decide is parked (`Dispatcher.hold`): it is in no pipe, and no epoch sends it again.
+Once it is ruled it is sent with the ruling attached, in this and in every later epoch; every stage hands the ruling
+on, also with a recorded answer. A held signal gives up its place in the order of its symbol; the others go on.
+Only what was sent in the present epoch is parked: what an older one had is sent again, and held again then. A
+signal that is ruled has therefore no copy without the ruling that could still reach its agent.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from ark.agent import Agent, Durability, Effect
+from ark.agent import Agent, Durability, Effect, Hold
 from ark.context import StageContext
 from ark.errors import AgentError
 from ark.journal import Answer, Journal
-from ark.message import LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, Span, encode
+from ark.message import HELD, LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, Span, encode
+from ark.ruling import Ruling
 
-__all__ = ["GATEWAY", "STRIKES", "Dispatcher", "Pending", "Stage"]
+__all__ = ["GATEWAY", "STRIKES", "Dispatcher", "Held", "Pending", "Stage"]
 
 GATEWAY = "gateway"
 """The name under which agents reach the gateway."""
 STRIKES = 3
 """So often may a signal end an agent before it is a dead letter."""
+LARGEST_HOLD = 1 << 16
+"""Bytes of a `Hold`, which is shown to everybody who asks."""
+_PORTION = 512
+"""At most so many of those that waited for their agent are taken in one commit, as of a mailbox in one round."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What a person must decide.
+
+    Attributes:
+        agent: Who asks.
+        since: When the gateway heard of it, seconds since the epoch.
+        until: The deadline, seconds since the epoch.
+        reason: What is asked.
+        details: What else the agent wants seen: a map, msgpack.
+        size: Bytes of it as it came.
+    """
+
+    agent: str
+    since: float
+    until: float
+    reason: str
+    details: msgspec.Raw
+    size: int
 
 
 class Pending(msgspec.Struct):
@@ -57,7 +89,9 @@ class Pending(msgspec.Struct):
         strikes: How often it ended an agent.
         agent, reason: Where and how it did so last.
         expelled: Whether it is a dead letter.
-        sent_in: The epoch in which it was sent last, 0 for never.
+        sent_in: The epoch in which it was sent last and is still under way, 0 for none.
+        held: What a person must decide about it; None where nobody must.
+        ruling: How a person did.
     """
 
     seq: int
@@ -70,6 +104,13 @@ class Pending(msgspec.Struct):
     reason: str = ""
     expelled: bool = False
     sent_in: int = 0
+    held: Held | None = None
+    ruling: Ruling | None = None
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for a person."""
+        return self.held is not None and self.ruling is None and not self.expelled
 
 
 class Dispatcher:
@@ -90,6 +131,7 @@ class Dispatcher:
         self._progress_at: float | None = None
         self._unfinished: OrderedDict[str, Pending] = OrderedDict()
         self._unsent: deque[Pending] = deque()
+        self._parked: dict[str, Pending] = {}
         self._in_flight = 0
 
     def __len__(self) -> int:
@@ -99,6 +141,11 @@ class Dispatcher:
     def in_flight(self) -> int:
         """How many signals are somewhere in the pipeline."""
         return self._in_flight
+
+    @property
+    def parked(self) -> Mapping[str, Pending]:
+        """The signals that wait for a person, by trace id."""
+        return self._parked
 
     @property
     def first_seq(self) -> int | None:
@@ -112,14 +159,50 @@ class Dispatcher:
     def accept(self, pending: Pending) -> None:
         """Take a signal whose acceptance is committed. Signals come in the order of `seq`."""
         self._unfinished[pending.trace_id] = pending
-        self._unsent.append(pending)
+        if pending.is_parked:
+            self._parked[pending.trace_id] = pending
+        else:
+            self._unsent.append(pending)
+
+    def hold(self, trace_id: str, epoch: int, held: Held) -> Pending | None:
+        """Park a signal until a person has ruled.
+
+        Args:
+            trace_id: The signal.
+            epoch: The epoch in which the agent was sent the signal that it holds.
+            held: What is to be decided.
+
+        Returns:
+            The signal; None where it is not to be parked: it has ended, or is ruled, or will be sent again anyway.
+        """
+        pending = self._unfinished.get(trace_id)
+        if pending is None or pending.ruling is not None or not pending.sent_in == epoch == self.epoch:
+            return None
+        self._land(pending)
+        if pending.expelled:
+            self._unsent.append(pending)  # it was sent before it was a dead letter
+            return None
+        pending.held = held
+        self._parked[trace_id] = pending
+        return pending
+
+    def rule(self, trace_id: str, ruling: Ruling) -> Pending | None:
+        """Send a parked signal again, with the ruling. Gives None for one that is not parked."""
+        pending = self._parked.get(trace_id)
+        if pending is not None:
+            pending.ruling = ruling
+            self._unpark(pending)
+        return pending
 
     def raise_epoch(self, epoch: int) -> None:
-        """Begin a new epoch: everything unfinished is to be sent again, in order. An old epoch is ignored."""
+        """Begin a new epoch: what is unfinished and not parked is to be sent again, in order of acceptance.
+
+        An old epoch is ignored.
+        """
         if epoch <= self.epoch:
             return
         self.epoch = epoch
-        self._unsent = deque(self._unfinished.values())
+        self._unsent = deque(each for each in self._unfinished.values() if not each.is_parked)
         self._in_flight = 0
         self._progress_at = None
 
@@ -128,10 +211,8 @@ class Dispatcher:
         pending = self._unfinished.pop(trace_id, None)
         if pending is None:
             return None
-        if pending.sent_in == self.epoch:
-            self._in_flight -= 1
-        self._progress_at = None
-        self._patience_s = self._stall_s
+        self._parked.pop(trace_id, None)
+        self._land(pending)
         return pending
 
     def strike(self, trace_id: str, agent: str, reason: str) -> Pending | None:
@@ -148,6 +229,8 @@ class Dispatcher:
         pending.reason = reason
         if pending.strikes >= STRIKES:
             pending.expelled = True
+            if trace_id in self._parked:
+                self._unpark(pending)
         return pending
 
     def hopeless(self) -> list[Pending]:
@@ -184,15 +267,36 @@ class Dispatcher:
         self._patience_s = min(self._patience_s * 2, 16 * self._stall_s)
         return True
 
+    def _land(self, pending: Pending) -> None:
+        """Something came back for a signal: it is not under way any more."""
+        if pending.sent_in == self.epoch:
+            self._in_flight -= 1
+        pending.sent_in = 0
+        self._progress_at = None
+        self._patience_s = self._stall_s
+
+    def _unpark(self, pending: Pending) -> None:
+        del self._parked[pending.trace_id]
+        self._unsent.append(pending)
+
     def _envelope(self, pending: Pending) -> Envelope:
         if pending.expelled:
             letter = Letter(
                 pending.trace_id, pending.symbol, pending.agent, pending.reason, pending.sent, records={}
             )
-            kind, payload = LETTER, encode(letter)
+            kind, payload, ruling = LETTER, encode(letter), None
         else:
-            kind, payload = WORK, msgspec.Raw(pending.payload)
-        return Envelope(kind, pending.trace_id, pending.symbol, pending.seq, self.epoch, pending.sent, payload)
+            kind, payload, ruling = WORK, msgspec.Raw(pending.payload), pending.ruling
+        return Envelope(
+            kind,
+            pending.trace_id,
+            pending.symbol,
+            pending.seq,
+            self.epoch,
+            pending.sent,
+            payload,
+            ruling=ruling,
+        )
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -200,6 +304,14 @@ class _Outcome(msgspec.Struct, frozen=True):
 
     trace_id: str
     status: str
+
+
+class _Hold(msgspec.Struct, frozen=True):
+    """What the gateway reads of a `Hold`."""
+
+    until: float
+    reason: str
+    details: dict[str, Any]
 
 
 class Stage:
@@ -237,12 +349,20 @@ class Stage:
         self._note = note
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(agent.takes)
         self._outcomes = msgspec.msgpack.Decoder(_Outcome)
+        self._holds = msgspec.msgpack.Decoder(_Hold)
         self._letters = msgspec.msgpack.Decoder(Letter)
         self._notices = None if agent.notices is None else msgspec.msgpack.Decoder(agent.notices)
         self._intents: msgspec.msgpack.Decoder[Any] | None = (
             None if agent.intends is None else msgspec.msgpack.Decoder(agent.intends)
         )
         self._outgoing: list[tuple[str, Envelope]] = []
+        self._may_wait = type(agent).ready is not Agent.ready
+        self._stash: list[Envelope] = []
+
+    @property
+    def stashed(self) -> int:
+        """How many signals and letters wait here until the agent is ready."""
+        return len(self._stash)
 
     def setup(self) -> None:
         """Let the agent load its state; what it wrote is committed, what it sent is in `take_outgoing`."""
@@ -266,6 +386,10 @@ class Stage:
                     continue
                 self.epoch = envelope.epoch
             admitted.append(envelope)
+        if self._stash and self._stash[0].epoch < self.epoch:
+            self.dropped += len(self._stash)
+            self._stash = [each for each in self._stash if each.epoch == self.epoch]
+            self.dropped -= len(self._stash)
         return admitted
 
     def take_outgoing(self) -> list[tuple[str, Envelope]]:
@@ -276,13 +400,53 @@ class Stage:
     def process(self, batch: list[Envelope], now_ns: Callable[[], int]) -> Iterator[str]:
         """Take admitted envelopes through the agent, one commit for all of them.
 
+        While the agent is not ready, signals and letters are put aside; what was put aside before is taken as soon
+        as it is, in commits of its own.
+
         Yields the name of each point at which a death of the process makes a difference; a host runs it to the
-        end, the simulator may stop at any of them. Nothing is in `take_outgoing` before the end.
+        end, the simulator may stop at any of them. Nothing of a commit is in `take_outgoing` before its end.
 
         Args:
             batch: Admitted envelopes, in order.
             now_ns: The clock, nanoseconds since the epoch.
         """
+        if not self._may_wait:
+            yield from self._process(batch, now_ns)
+            return
+        yield from self._process_stash(now_ns)
+        if self._stash or not self.agent.ready(self.context):
+            self._stash.extend(each for each in batch if each.kind != NOTICE)
+            batch = [each for each in batch if each.kind == NOTICE]
+        if batch:
+            yield from self._process(batch, now_ns)
+            yield from self._process_stash(now_ns)
+
+    def tick(self, now_ns: Callable[[], int]) -> Iterator[str]:
+        """Call the agent's `tick`, in a commit of its own; then take what had waited for the agent, if it is ready.
+
+        Yields as `process` does.
+        """
+        context, journal = self.context, self._journal
+        context.epoch = self.epoch
+        context.away()
+        if journal:
+            journal.begin()
+        self._note("", "tick")
+        self.agent.tick(context)
+        self._note("", "")
+        yield "ticked"
+        if journal:
+            journal.commit()
+        yield "committed"
+        self._collect_sent()
+        yield from self._process_stash(now_ns)
+
+    def _process_stash(self, now_ns: Callable[[], int]) -> Iterator[str]:
+        while self._stash and self.agent.ready(self.context):
+            portion, self._stash = self._stash[:_PORTION], self._stash[_PORTION:]
+            yield from self._process(portion, now_ns)
+
+    def _process(self, batch: list[Envelope], now_ns: Callable[[], int]) -> Iterator[str]:
         context, journal = self.context, self._journal
         context.epoch = self.epoch
         outgoing: list[tuple[str, Envelope] | None] = []
@@ -312,6 +476,8 @@ class Stage:
                     journal.record_intent(envelope.seq, envelope.trace_id, bytes(encode(answer.intent)))
                     effects.append((len(outgoing), envelope, received_ns, answer.intent, False))
                     outgoing.append(None)
+                elif isinstance(answer, Hold):
+                    outgoing.append(self._held(envelope, answer, received_ns, now_ns()))
                 else:
                     outgoing.append(self._answered(envelope, answer, received_ns, now_ns()))
                 if journal and envelope.attempt > 1:
@@ -347,6 +513,8 @@ class Stage:
                     context.at(envelope, received_ns)
                     self._note(envelope.trace_id, "perform")
                     answer = self.agent.perform(intent, context, again=again)
+                    if isinstance(answer, Hold):
+                        raise AgentError(f"agent {context.agent} holds a signal in `perform`; only `handle` can")
                     outgoing[position] = self._answered(envelope, answer, received_ns, now_ns())
             self._note("", "")
             yield "performed"
@@ -378,6 +546,35 @@ class Stage:
         if self._journal and not self.agent.recalls:
             self._journal.record_answer(envelope.seq, envelope.trace_id, bytes(payload), spans)
         return self._onward(envelope, payload, spans=spans)
+
+    def _held(self, envelope: Envelope, hold: Hold, received_ns: int, held_ns: int) -> tuple[str, Envelope]:
+        agent = self.context.agent
+        if envelope.ruling is not None:
+            raise AgentError(
+                f"agent {agent} holds signal {envelope.trace_id}, on which {envelope.ruling.by} has ruled",
+                hint="look at `context.ruling` first: a person is asked once",
+            )
+        payload = encode(hold)
+        try:
+            checked = self._holds.decode(payload)
+        except msgspec.DecodeError as error:
+            raise AgentError(f"agent {agent} returned a wrong Hold: {error}") from error
+        if not math.isfinite(checked.until) or len(payload) > LARGEST_HOLD:
+            raise AgentError(
+                f"agent {agent} returned a Hold of {len(payload)} bytes until {checked.until}",
+                hint=f"it needs a deadline, and has at most {LARGEST_HOLD} bytes",
+            )
+        spans = (*envelope.spans, Span(agent, self.context.version, received_ns, held_ns))
+        return GATEWAY, Envelope(
+            HELD,
+            envelope.trace_id,
+            envelope.symbol,
+            envelope.seq,
+            envelope.epoch,
+            envelope.attempt,
+            payload,
+            spans,
+        )
 
     def _buried(self, envelope: Envelope) -> tuple[str, Envelope]:
         letter = self._letters.decode(envelope.payload)
@@ -417,6 +614,7 @@ class Stage:
             envelope.attempt,
             payload,
             spans,
+            envelope.ruling,
         )
 
     def _collect_sent(self) -> None:

@@ -6,6 +6,7 @@ may leave the process. The gateway's process and the simulator run this same cla
 
 from __future__ import annotations
 
+import heapq
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -13,11 +14,17 @@ from typing import Any
 import msgspec
 
 from ark.delivery import STRIKES, Dispatcher, Pending
-from ark.intake import Intake
+from ark.intake import Intake, read_hold
 from ark.message import Envelope
+from ark.ruling import Ruling, rule
 from ark.signal import Signal
 
-__all__ = ["Door", "Finished"]
+__all__ = ["DEADLINE", "UNANSWERED", "Door", "Finished"]
+
+DEADLINE = "deadline"
+"""Who has ruled where nobody did in time."""
+UNANSWERED = "nobody answered until the deadline"
+"""Why."""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -44,16 +51,23 @@ class Door:
         intake: The journal.
         epoch: The epoch that the supervisor told.
         window, stall_s: See `Dispatcher`.
+        secret: What rulings are tagged with.
     """
 
-    def __init__(self, intake: Intake, *, epoch: int, window: int = 512, stall_s: float = 30.0) -> None:
+    def __init__(
+        self, intake: Intake, *, epoch: int, window: int = 512, stall_s: float = 30.0, secret: bytes = b""
+    ) -> None:
         self.intake = intake
+        self._secret = secret
+        self._deadlines: list[tuple[float, str]] = []
         self.dispatcher = Dispatcher(epoch=epoch, window=window, stall_s=stall_s)
         self.unfinished_bytes = 0
         """Bytes of all accepted signals without an outcome."""
         for pending in intake.unfinished():
             self.dispatcher.accept(pending)
             self.unfinished_bytes += len(pending.payload)
+            if pending.held is not None:
+                self._watch(pending)
         self._fresh: dict[str, Pending] = {}
         self._finished: list[Finished] = []
         self._writing = False
@@ -63,6 +77,17 @@ class Door:
     def unfinished(self) -> int:
         """How many accepted signals have no outcome, those of this round included."""
         return len(self.dispatcher) + len(self._fresh)
+
+    @property
+    def held(self) -> list[Pending]:
+        """The signals that wait for a person, those that have waited longest first."""
+        parked = self.dispatcher.parked.values()
+        return sorted(parked, key=lambda each: (each.held.since if each.held else 0.0, each.seq))
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When `expire` should be called next, seconds since the epoch; None where nothing is held."""
+        return self._deadlines[0][0] if self._deadlines else None
 
     def take_in(self, signal: Signal, now: float) -> tuple[str, str]:
         """Take one valid signal.
@@ -98,6 +123,62 @@ class Door:
         if pending is not None:
             outcome = bytes(envelope.payload)
             self._record(pending, msgspec.msgpack.decode(outcome, type=_Status).status, outcome)
+
+    def hold(self, envelope: Envelope, now: float) -> Pending | None:
+        """Take an agent's word that a person must decide.
+
+        It is not written durably: whatever is lost is sent again, and held again.
+
+        Args:
+            envelope: Of the kind `HELD`.
+            now: Seconds since the epoch.
+
+        Returns:
+            The signal that now waits for a person; None where it does not, because the word came too late.
+        """
+        payload = bytes(envelope.payload)
+        agent = envelope.spans[-1].agent
+        held = read_hold(agent, now, payload)
+        pending = self.dispatcher.hold(envelope.trace_id, envelope.epoch, held)
+        if pending is not None:
+            self._write(durable=False)
+            self.intake.hold(pending, agent, now, payload)
+            self._watch(pending)
+        return pending
+
+    def rule(self, trace_id: str, *, approved: bool, by: str, reason: str, now: float) -> Ruling | None:
+        """Take a person's word on a held signal, which is sent again with it.
+
+        Args:
+            trace_id: The signal.
+            approved, by, reason: As in `Ruling`.
+            now: Seconds since the epoch.
+
+        Returns:
+            The ruling, not to be told to anyone before `settle`; None where the signal is not held (any more).
+        """
+        pending = self.dispatcher.parked.get(trace_id)
+        if pending is None or pending.held is None or now >= pending.held.until:
+            return None
+        return self._rule(pending, approved=approved, by=by, reason=reason, now=now)
+
+    def expire(self, now: float) -> list[Pending]:
+        """Refuse what nobody has ruled on until its deadline. Call it in every round.
+
+        Args:
+            now: Seconds since the epoch.
+
+        Returns:
+            The signals that were refused.
+        """
+        refused = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, trace_id = heapq.heappop(self._deadlines)
+            pending = self.dispatcher.parked.get(trace_id)
+            if pending is not None:
+                self._rule(pending, approved=False, by=DEADLINE, reason=UNANSWERED, now=now)
+                refused.append(pending)
+        return refused
 
     def strike(self, deaths: Iterable[dict[str, Any]]) -> list[Pending]:
         """Count the signals that ended their agents.
@@ -146,7 +227,27 @@ class Door:
         first_open = min((seq for seq in oldest if seq is not None), default=pending.seq)
         self.intake.finish(pending, status, outcome, first_open=first_open)
         self.unfinished_bytes -= len(pending.payload)
+        self._forget(pending)
         self._finished.append(Finished(pending.trace_id, pending.symbol, outcome))
+
+    def _rule(self, pending: Pending, *, approved: bool, by: str, reason: str, now: float) -> Ruling:
+        ruling = rule(self._secret, pending.trace_id, approved=approved, by=by, reason=reason, at=now)
+        self._write(durable=True)
+        self.intake.ruled(pending, ruling)
+        self.dispatcher.rule(pending.trace_id, ruling)
+        self._forget(pending)
+        return ruling
+
+    def _watch(self, pending: Pending) -> None:
+        assert pending.held is not None
+        self.unfinished_bytes += pending.held.size
+        heapq.heappush(self._deadlines, (pending.held.until, pending.trace_id))
+
+    def _forget(self, pending: Pending) -> None:
+        """What was asked about a signal need not be kept in memory any more."""
+        if pending.held is not None:
+            self.unfinished_bytes -= pending.held.size
+            pending.held = None
 
     def _write(self, *, durable: bool) -> None:
         """Be in a transaction that is at least so durable."""

@@ -17,13 +17,16 @@ from ark import protocol
 from ark.blackbox import BlackBox
 from ark.config import Config
 from ark.control import Control, Duty
-from ark.door import Door, Finished
+from ark.delivery import Pending
+from ark.door import DEADLINE, UNANSWERED, Door, Finished
 from ark.errors import RequestError
 from ark.home import Home
 from ark.intake import Intake
 from ark.journal import open_database
-from ark.message import EVENT, OUTCOME, unpack
+from ark.log import Log
+from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
+from ark.ruling import SECRET
 from ark.status import compose
 from ark.wire import Outbox, bind, mailbox
 
@@ -55,6 +58,14 @@ class _Event(msgspec.Struct, frozen=True):
     kind: str
 
 
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+
+
+class _Decided(msgspec.Struct, frozen=True):
+    decision: msgspec.Raw = msgspec.Raw(b"\xc0")
+
+
 class GatewayWorker:
     """The worker of the gateway's process."""
 
@@ -63,6 +74,7 @@ class GatewayWorker:
         self._control = control
         self._box = box
         self._home = Home(Path(duty.home))
+        self._log = Log(self._home.logs / "supervision.log")
         config = msgspec.convert(duty.config, Config)
         self._config = config.gateway
         self._beat_s = config.watchdog.interval_s / 4
@@ -72,12 +84,14 @@ class GatewayWorker:
             epoch=duty.epoch,
             window=self._config.window,
             stall_s=self._config.stall_s,
+            secret=duty.secrets[SECRET],
         )
         self._tree: list[dict[str, Any]] = []
         self._replies: list[tuple[Route, bytes]] = []
         self._published: list[tuple[bytes, bytes]] = []
         self._waiting: dict[str, list[tuple[float, Route, msgspec.Raw]]] = {}
         self._waiters = 0
+        self._held_now: list[Pending] = []
         self._asked: dict[int, tuple[float, Route, msgspec.Raw]] = {}
         self._questions = 0
         self._sent = 0
@@ -112,6 +126,8 @@ class GatewayWorker:
             poller.register(source, zmq.POLLIN)
         while True:
             wait_s = 0.005 if self._first.is_blocked or self._waiting else self._beat_s
+            if self._door.next_deadline is not None:
+                wait_s = min(wait_s, max(0.001, self._door.next_deadline - time.time()))
             ready = dict(poller.poll(int(wait_s * 1000)))
             if self._inbox in ready:
                 # Outcomes first: their commit does not wait for the disk, that of new signals does.
@@ -160,6 +176,10 @@ class GatewayWorker:
                 self._handled += 1
                 if envelope.kind == OUTCOME:
                     self._door.finish(envelope)
+                elif envelope.kind == HELD:
+                    pending = self._door.hold(envelope, time.time())
+                    if pending is not None:
+                        self._held_now.append(pending)
                 elif envelope.kind == EVENT:
                     kind = msgspec.msgpack.decode(envelope.payload, type=_Event).kind
                     self._publish(f"event.{kind}", bytes(envelope.payload))
@@ -210,6 +230,10 @@ class GatewayWorker:
                 return protocol.reply(request.id, **self._status())
             case "halt" | "resume":
                 return self._halt(request)
+            case "held":
+                return self._list_held(request)
+            case "approve" | "refuse":
+                return self._rule(request)
             case _:
                 return self._ask_supervisor(request, way)
 
@@ -273,10 +297,11 @@ class GatewayWorker:
         outcome = self._door.intake.outcome(trace_id)
         if outcome is not None:
             return protocol.reply(request.id, outcome=msgspec.Raw(outcome))
+        held = self._door.dispatcher.parked.get(trace_id)
+        if held is not None:
+            return protocol.reply(request.id, outcome=_held_outcome(held))
         if not self._door.is_unfinished(trace_id):
-            raise RequestError(
-                f"no signal {trace_id[:64]} was ever accepted", code=Code.UNKNOWN_TRACE, field="trace_id"
-            )
+            raise _never_accepted(trace_id)
         if not request.timeout_ms:
             raise RequestError("no outcome yet", code=Code.PENDING, field="trace_id")
         if self._waiters >= _MOST_WAITERS:
@@ -287,11 +312,12 @@ class GatewayWorker:
         return None
 
     def _status(self) -> dict[str, Any]:
+        held = len(self._door.dispatcher.parked)
         signals = {
             "accepted": self._door.intake.accepted,
-            "in_flight": self._door.unfinished,
+            "in_flight": self._door.unfinished - held,
             "completed": self._door.intake.completed,
-            "held": 0,
+            "held": held,
             "dead_letters": self._door.intake.dead_letters,
         }
         return compose(self._home, self._tree, self._pipeline, signals)
@@ -299,13 +325,76 @@ class GatewayWorker:
     def _halt(self, request: Request) -> bytes:
         if not request.reason.strip():
             raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
+        by = request.by.strip() or "operator"
         if request.op == "halt":
-            self._home.halt(request.reason, by="operator", at=time.time())
+            self._home.halt(request.reason, by=by, at=time.time())
         else:
-            self._home.resume()
+            self._home.resume(request.reason, by=by)
         halted = request.op == "halt"
-        self._tell(request.op, reason=request.reason)
+        self._tell(request.op, reason=request.reason, by=by)
         return protocol.reply(request.id, halted=halted, halt_reason=request.reason if halted else None)
+
+    def _list_held(self, request: Request) -> bytes:
+        held: list[dict[str, Any]] = []
+        size = 0
+        for pending in self._door.held[: request.limit]:
+            assert pending.held is not None
+            size += pending.held.size
+            if held and size > protocol.LARGEST_MESSAGE:
+                break
+            held.append(_describe(pending))
+        return protocol.reply(request.id, held=held, count=len(self._door.dispatcher.parked))
+
+    def _rule(self, request: Request) -> bytes:
+        """Take an operator's word; it is answered after the commit, like everything."""
+        trace_id = request.trace_id
+        if not trace_id:
+            raise RequestError("`trace_id` is missing", code=Code.INVALID, field="trace_id")
+        if not request.reason.strip():
+            raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
+        if request.by.strip() == DEADLINE:
+            raise RequestError(f"`by` cannot be {DEADLINE!r}, which is no person", code=Code.INVALID, field="by")
+        self._expire()  # an answer that came behind the deadline is none
+        ruling = self._door.rule(
+            trace_id,
+            approved=request.op == "approve",
+            by=request.by.strip() or "operator",
+            reason=request.reason,
+            now=time.time(),
+        )
+        if ruling is None:
+            raise self._not_held(trace_id)
+        self._tell_ruling(trace_id, ruling.word, ruling.by, ruling.reason)
+        return protocol.reply(request.id, trace_id=trace_id, ruling=ruling.word)
+
+    def _not_held(self, trace_id: str) -> RequestError:
+        """Say how a signal stands that a person cannot rule on."""
+        ruling = self._door.intake.ruling(trace_id)
+        by = f", {ruling.word} by {ruling.by}" if ruling else ""
+        outcome = self._door.intake.outcome(trace_id)
+        if outcome is not None:
+            status = msgspec.msgpack.decode(outcome, type=_Status).status
+            return RequestError(f"it has ended already: {status}{by}", code=Code.REFUSED, field="trace_id")
+        if not self._door.is_unfinished(trace_id):
+            return _never_accepted(trace_id)
+        if ruling:
+            return RequestError(
+                f"it is already {ruling.word} by {ruling.by}: {ruling.reason}",
+                code=Code.REFUSED,
+                field="trace_id",
+            )
+        return RequestError(
+            "it is still under way, and nobody is asked about it", code=Code.REFUSED, field="trace_id"
+        )
+
+    def _expire(self) -> None:
+        for pending in self._door.expire(time.time()):
+            self._tell_ruling(pending.trace_id, "refused", DEADLINE, UNANSWERED)
+
+    def _tell_ruling(self, trace_id: str, ruling: str, by: str, reason: str) -> None:
+        words = {"trace_id": trace_id, "ruling": ruling, "by": by, "reason": reason}
+        self._log.write("ruling", **words)
+        self._tell("ruling", **words)
 
     def _ask_supervisor(self, request: Request, way: Route) -> bytes | None:
         known = {child["name"]: child for child in self._tree}
@@ -351,9 +440,20 @@ class GatewayWorker:
 
     def _settle(self) -> None:
         """Commit what this round has written, and only then let anything out."""
+        self._expire()
         finished = self._door.settle()
         for each in finished:
             self._publish(f"outcome.{each.symbol}", each.outcome)
+        for pending in self._held_now:
+            if pending.held is not None:
+                self._tell(
+                    "held",
+                    trace_id=pending.trace_id,
+                    symbol=pending.symbol,
+                    agent=pending.held.agent,
+                    reason=pending.held.reason,
+                    until=pending.held.until,
+                )
         for (door, route), answer in self._replies:
             self._send_reply(door, route, answer)
         self._replies.clear()
@@ -363,6 +463,7 @@ class GatewayWorker:
         self._published.clear()
         if self._waiting:
             self._wake_waiting(finished)
+        self._held_now.clear()
 
     def _dispatch(self) -> None:
         now = time.monotonic()
@@ -380,10 +481,12 @@ class GatewayWorker:
             self._control.say(say="raise_epoch", reason="no outcome came back")
 
     def _wake_waiting(self, finished: list[Finished]) -> None:
-        for each in finished:
-            for _, (door, route), id_ in self._waiting.pop(each.trace_id, ()):
+        news: list[tuple[str, Any]] = [(each.trace_id, msgspec.Raw(each.outcome)) for each in finished]
+        news += [(each.trace_id, _held_outcome(each)) for each in self._held_now if each.is_parked]
+        for trace_id, outcome in news:
+            for _, (door, route), id_ in self._waiting.pop(trace_id, ()):
                 self._waiters -= 1
-                self._send_reply(door, route, protocol.reply(id_, outcome=msgspec.Raw(each.outcome)))
+                self._send_reply(door, route, protocol.reply(id_, outcome=outcome))
         now = time.monotonic()
         pending = RequestError("no outcome yet", code=Code.PENDING, field="trace_id")
         for trace_id in [each for each, waits in self._waiting.items() if any(w[0] <= now for w in waits)]:
@@ -414,3 +517,40 @@ class GatewayWorker:
 
     def _beat(self) -> None:
         self._box.beat(epoch=self._sent_epoch, handled=self._handled, received=self._handled, sent=self._sent)
+
+
+def _never_accepted(trace_id: str) -> RequestError:
+    return RequestError(f"no signal {trace_id[:64]} was ever accepted", code=Code.UNKNOWN_TRACE, field="trace_id")
+
+
+def _describe(pending: Pending) -> dict[str, Any]:
+    """A held signal for the person who must decide."""
+    held = pending.held
+    assert held is not None
+    return {
+        "trace_id": pending.trace_id,
+        "symbol": pending.symbol,
+        "agent": held.agent,
+        "since": held.since,
+        "until": held.until,
+        "reason": held.reason,
+        "details": held.details,
+    }
+
+
+def _held_outcome(pending: Pending) -> dict[str, Any]:
+    """What stands in the place of an outcome while a person must decide."""
+    held = pending.held
+    assert held is not None
+    return {
+        "trace_id": pending.trace_id,
+        "symbol": pending.symbol,
+        "status": "held",
+        "decision": msgspec.msgpack.decode(held.details, type=_Decided).decision,
+        "order": None,
+        "spans": [],
+        "attempts": pending.sent,
+        "reason": held.reason,
+        "held": {"agent": held.agent, "since": held.since, "until": held.until, "details": held.details},
+        "ledger": None,
+    }

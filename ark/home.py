@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ark.errors import NodeError
+from ark.log import Log
 
 __all__ = ["Home", "default_home"]
 
@@ -210,10 +211,34 @@ class Home:
     def halt(self, reason: str, by: str, at: float) -> None:
         """Halt trading. The halt is a file, so that it outlives every process and needs none to be made."""
         self._replace(self.halt_file, {"reason": reason, "by": by, "at": at})
+        self._log("halt", reason=reason, by=by)
 
-    def resume(self) -> None:
+    def halt_once(self, reason: str, by: str, at: float) -> bool:
+        """Halt trading, unless it is halted: a halt that stands stays as it is.
+
+        Returns:
+            Whether this was the halt.
+        """
+        fresh = self.data / f".halt.{os.getpid()}"
+        try:
+            try:
+                self._write(fresh, {"reason": reason, "by": by, "at": at})
+                os.link(fresh, self.halt_file)
+            finally:
+                fresh.unlink(missing_ok=True)
+        except FileExistsError:
+            return False
+        except OSError:  # the disk is full, perhaps; an empty file halts as well
+            if self.halt_file.exists():
+                return False
+            self.halt_file.touch(mode=0o600)
+        self._log("halt", reason=reason, by=by)
+        return True
+
+    def resume(self, reason: str = "", by: str = "operator") -> None:
         """Lift the halt."""
         self.halt_file.unlink(missing_ok=True)
+        self._log("resume", reason=reason, by=by)
 
     def isolated(self) -> dict[str, str]:
         """Reasons by name of children that are isolated; isolation outlives every process."""
@@ -268,11 +293,18 @@ class Home:
 
     def _replace(self, path: Path, content: Mapping[str, Any]) -> None:
         fresh = path.with_suffix(".new")
-        with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+        self._write(fresh, content)
+        fresh.replace(path)
+
+    @staticmethod
+    def _write(path: Path, content: Mapping[str, Any]) -> None:
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+
+    def _log(self, event: str, **fields: Any) -> None:
+        Log(self.logs / "supervision.log").write(event, **fields)
 
 
 def holds_lock(pid: int, lock_file: Path) -> bool:

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import apsw
+import msgspec
 
-from ark.delivery import STRIKES, Pending
+from ark.delivery import STRIKES, Held, Pending
+from ark.ruling import Ruling
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "read_hold"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS signals (
@@ -19,10 +21,28 @@ CREATE TABLE IF NOT EXISTS signals (
 CREATE TABLE IF NOT EXISTS progress (one INTEGER PRIMARY KEY CHECK (one = 1), finished_below INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS outcomes (
     seq INTEGER PRIMARY KEY, status TEXT NOT NULL, outcome BLOB NOT NULL, dead INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS held (
+    seq INTEGER PRIMARY KEY, agent TEXT NOT NULL, since REAL NOT NULL, hold BLOB NOT NULL, ruling BLOB);
 CREATE INDEX IF NOT EXISTS dead_letters ON outcomes (seq) WHERE dead = 1;
 """
 
 _PROGRESS_EVERY = 256
+_rulings = msgspec.msgpack.Decoder(Ruling)
+
+
+class _Hold(msgspec.Struct, frozen=True):
+    until: float
+    reason: str
+    details: msgspec.Raw
+
+
+_holds = msgspec.msgpack.Decoder(_Hold)
+
+
+def read_hold(agent: str, since: float, payload: bytes) -> Held:
+    """What is to be decided, from an agent's `Hold` as msgpack."""
+    hold = _holds.decode(payload)
+    return Held(agent, since, hold.until, hold.reason, hold.details.copy(), len(payload))
 
 
 class Intake:
@@ -83,6 +103,31 @@ class Intake:
             (pending.strikes, pending.agent, pending.reason, pending.seq),
         )
 
+    def hold(self, pending: Pending, agent: str, since: float, payload: bytes) -> None:
+        """Write down that a person must decide.
+
+        Args:
+            pending: The signal.
+            agent, since: Who asks, and since when, seconds since the epoch.
+            payload: The agent's `Hold`, msgpack.
+        """
+        self.connection.execute(
+            "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, NULL)", (pending.seq, agent, since, payload)
+        )
+
+    def ruled(self, pending: Pending, ruling: Ruling) -> None:
+        """Write down how a person did. It stays here after the signal has ended."""
+        self.connection.execute(
+            "UPDATE held SET ruling = ? WHERE seq = ?", (msgspec.msgpack.encode(ruling), pending.seq)
+        )
+
+    def ruling(self, trace_id: str) -> Ruling | None:
+        """How a person ruled on a signal, ended or not; None where nobody did."""
+        row = self.connection.execute(
+            "SELECT ruling FROM signals JOIN held USING (seq) WHERE trace_id = ?", (trace_id,)
+        ).fetchone()
+        return _rulings.decode(row[0]) if row and row[0] is not None else None
+
     def finish(self, pending: Pending, status: str, outcome: bytes, *, first_open: int | None = None) -> None:
         """Write down how a signal ended.
 
@@ -110,13 +155,30 @@ class Intake:
 
     def unfinished(self) -> Iterable[Pending]:
         """Every accepted signal without an outcome, in order; each may have been sent before."""
-        for seq, trace_id, symbol, payload, strikes, agent, reason in self.connection.execute(
-            "SELECT seq, trace_id, symbol, payload, strikes, agent, reason FROM signals"
+        for (
+            seq,
+            trace_id,
+            symbol,
+            payload,
+            strikes,
+            agent,
+            reason,
+            holder,
+            since,
+            hold,
+            ruling,
+        ) in self.connection.execute(
+            "SELECT seq, trace_id, symbol, payload, strikes, signals.agent, reason,"
+            " held.agent, since, hold, ruling FROM signals LEFT JOIN held USING (seq)"
             " WHERE seq >= coalesce((SELECT finished_below FROM progress), 0)"
             " AND seq NOT IN (SELECT seq FROM outcomes) ORDER BY seq"
         ):
             pending = Pending(seq, trace_id, symbol, payload, 1, strikes, agent, reason)
             pending.expelled = strikes >= STRIKES
+            if ruling is not None:
+                pending.ruling = _rulings.decode(ruling)
+            elif hold is not None:
+                pending.held = read_hold(holder, since, hold)
             yield pending
 
     def dead(self) -> Iterable[dict[str, Any]]:

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from ark.errors import MessageError
+from ark.ruling import Ruling
 
-__all__ = ["WORK", "LETTER", "NOTICE", "OUTCOME", "EVENT", "Envelope", "Letter", "Span", "pack", "unpack"]
+__all__ = ["EVENT", "HELD", "LETTER", "NOTICE", "OUTCOME", "WORK", "Envelope", "Letter", "Span", "pack", "unpack"]
 
 # The kinds of envelopes. A number is never used again for something else.
 WORK = 1
@@ -25,6 +26,8 @@ OUTCOME = 4
 """The last agent's answer, for the gateway."""
 EVENT = 5
 """Something to publish, for the gateway."""
+HELD = 6
+"""An agent's word that a person must decide, for the gateway; the last span is that of the agent."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -55,6 +58,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
         attempt: 1 where the signal was certainly never sent before, otherwise more.
         payload: The message itself, msgpack.
         spans: Who had it before.
+        ruling: How a person ruled on it, where it was held; goes with it to the end of the pipeline.
     """
 
     kind: int
@@ -65,6 +69,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     attempt: int
     payload: msgspec.Raw
     spans: tuple[Span, ...] = ()
+    ruling: Ruling | None = None
 
 
 class Letter(msgspec.Struct, frozen=True, array_like=True):

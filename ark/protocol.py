@@ -17,6 +17,7 @@ from ark.signal import ACTIONS, TRACE_ID, ArrivingSignal, Signal
 __all__ = [
     "LARGEST_MESSAGE",
     "LARGEST_SIGNAL",
+    "MOST_HELD",
     "MOST_SIGNALS",
     "OPERATIONS",
     "Code",
@@ -36,6 +37,8 @@ LARGEST_SIGNAL = 1 << 16
 """Bytes. A signal travels through every agent, many in one frame; what is larger belongs elsewhere."""
 MOST_SIGNALS = 10_000
 """In one request: a request is answered at once, and its answer is bounded as it is."""
+MOST_HELD = 1000
+"""Held decisions in one reply, which is cut off at about the bytes of the largest message, too."""
 LONGEST_ID = 1024
 """Bytes of a request's id, which is echoed in the reply."""
 DEEPEST = 32
@@ -83,6 +86,9 @@ OPERATIONS = {
     "restart": Role.OPERATOR,
     "halt": Role.OPERATOR,
     "resume": Role.OPERATOR,
+    "held": Role.OPERATOR,
+    "approve": Role.OPERATOR,
+    "refuse": Role.OPERATOR,
 }
 """Every operation, and the least role that may ask for it."""
 
@@ -99,6 +105,8 @@ class Request(msgspec.Struct, frozen=True):
     timeout_ms: float = 0
     agent: Annotated[str, Meta(max_length=64)] | None = None
     reason: Annotated[str, Meta(max_length=500)] = ""
+    by: Annotated[str, Meta(max_length=64)] = ""
+    limit: Annotated[int, Meta(ge=1, le=MOST_HELD)] = MOST_HELD
 
 
 class _KnownOnly(ArrivingSignal, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -23,12 +23,13 @@ import msgspec
 
 from ark.agent import Agent, Durability
 from ark.context import StageContext
-from ark.delivery import GATEWAY, Stage
+from ark.delivery import GATEWAY, Pending, Stage
 from ark.door import Door
 from ark.errors import ArkError
 from ark.intake import Intake
 from ark.journal import Journal, open_database
-from ark.message import OUTCOME, Envelope, pack, unpack
+from ark.message import HELD, OUTCOME, Envelope, pack, unpack
+from ark.ruling import SECRET
 from ark.signal import Signal
 
 __all__ = ["Faults", "Report", "Simulation", "Stuck"]
@@ -61,12 +62,14 @@ class Report(msgspec.Struct):
         outcomes: By trace id, each decoded.
         accepted: Trace ids that a client was told were accepted, in the order of the first acceptance.
         published: Trace ids in the order in which outcomes reached the gateway's journal.
+        rulings: By trace id, whether the operator approved; those that he was told of as taken.
         steps, kills, epoch: How long it took, how many processes died, and the last epoch.
     """
 
     outcomes: dict[str, dict[str, Any]]
     accepted: list[str]
     published: list[str]
+    rulings: dict[str, bool]
     steps: int
     kills: int
     epoch: int
@@ -98,7 +101,9 @@ class Simulation:
         faults: How much goes wrong.
         forgetful: Names of agents whose journal is lost with their process, to show that each is needed.
         stage: The class of the agents' side of the protocol, to show that each part of it is needed.
-        journal, intake: The classes of the agents' journals and of the gateway's, likewise.
+        journal, intake, door: The classes of the agents' journals, of the gateway's, and of the door, likewise.
+        answer: An operator: shown a held signal at random moments, he approves it (True), refuses it (False), or
+            leaves it for now (None). Without one, what is held waits for its deadline.
     """
 
     def __init__(
@@ -113,6 +118,8 @@ class Simulation:
         stage: type[Stage] = Stage,
         journal: type[Journal] = Journal,
         intake: type[Intake] = Intake,
+        door: type[Door] = Door,
+        answer: Callable[[random.Random, Pending], bool | None] | None = None,
     ) -> None:
         self._random = random.Random(seed)
         self._agents = dict(agents)
@@ -124,6 +131,9 @@ class Simulation:
         self._stage_class = stage
         self._journal_class = journal
         self._intake_class = intake
+        self._door_class = door
+        self._answer = answer
+        self.halt_reason: str | None = None
         self.clock = 1_700_000_000.0
         self.databases: dict[str, dict[str, apsw.Connection]] = {name: {} for name in self._names}
         self.intake_database = open_database(":memory:")
@@ -140,6 +150,7 @@ class Simulation:
         self._unsent: deque[Signal] = deque()
         self._accepted: dict[str, None] = {}
         self._published: list[str] = []
+        self._rulings: dict[str, bool] = {}
         self._died = 0
         self._steps = 0
 
@@ -165,6 +176,7 @@ class Simulation:
             outcomes=self._outcomes(),
             accepted=list(self._accepted),
             published=self._published,
+            rulings=self._rulings,
             steps=self._steps,
             kills=self._died,
             epoch=self._epoch,
@@ -188,9 +200,13 @@ class Simulation:
             choices.append((3.0, self._gateway_round, ()))
             if self._to_gateway:
                 choices.append((1.0, self._tell_gateway, ()))
+            if self._answer and self._door.dispatcher.parked:
+                choices.append((1.0, self._ask_operator, ()))
         for name, process in self._processes.items():
             if name != GATEWAY and process.mailbox:
                 choices.append((4.0, self._agent_round, (name,)))
+            if name != GATEWAY and self._agents[name].tick_s > 0:
+                choices.append((0.5, self._tick, (name,)))
             for destination, pipe in process.pipes.items():
                 if pipe and destination in self._processes:
                     choices.append((4.0, self._transfer, (pipe, destination)))
@@ -214,6 +230,9 @@ class Simulation:
                 for envelope in unpack(process.mailbox.popleft()):
                     if envelope.kind == OUTCOME:
                         door.finish(envelope)
+                    elif envelope.kind == HELD:
+                        door.hold(envelope, self.clock)
+            door.expire(self.clock)
             self._maybe_die()
             self._published.extend(each.trace_id for each in door.settle())
             taken = self._take_some(door)
@@ -238,16 +257,46 @@ class Simulation:
             door.take_in(signal, self.clock)
         return taken
 
+    def _ask_operator(self) -> None:
+        """An operator's request; where he is not told that it was taken, he looks again."""
+        door = self._door
+        assert door is not None
+        assert self._answer is not None
+        pending = self._random.choice(door.held)
+        approved = self._answer(self._random, pending)
+        if approved is None:
+            return
+        try:
+            ruling = door.rule(
+                pending.trace_id, approved=approved, by="operator", reason="by a die", now=self.clock
+            )
+            self._maybe_die()
+            self._published.extend(each.trace_id for each in door.settle())
+            self._maybe_die()
+            if ruling:
+                self._rulings[pending.trace_id] = approved
+        except _Died:
+            self._kill(GATEWAY)
+
+    def _tick(self, name: str) -> None:
+        self._go_through(name, self._stages[name].tick(self._now_ns))
+
     def _agent_round(self, name: str) -> None:
         stage, process = self._stages[name], self._processes[name]
         batch: list[Envelope] = []
         while process.mailbox and len(batch) < 8 and self._random.random() < 0.8:
             batch.extend(unpack(process.mailbox.popleft()))
         admitted = stage.admit(batch)
-        if not admitted:
-            return
+        if admitted:
+            self._go_through(name, stage.process(admitted, self._now_ns))
+
+    def _now_ns(self) -> int:
+        return int(self.clock * 1e9)
+
+    def _go_through(self, name: str, points: Iterator[str]) -> None:
+        stage, process = self._stages[name], self._processes[name]
         try:
-            for _ in stage.process(admitted, lambda: int(self.clock * 1e9)):
+            for _ in points:
                 self._maybe_die()
             self._send_out(name, stage, process)
         except _Died:
@@ -308,7 +357,12 @@ class Simulation:
             self._epoch += 1
         process = self._processes[name] = _Process()
         if name == GATEWAY:
-            self._door = Door(self._intake_class(self.intake_database, self.clock), epoch=self._epoch, window=8)
+            self._door = self._door_class(
+                self._intake_class(self.intake_database, self.clock),
+                epoch=self._epoch,
+                window=8,
+                secret=self._secrets.get(SECRET, b"of a simulation"),
+            )
             self._door.dispatcher.paused = self._isolated is not None
             return
         try:
@@ -364,7 +418,10 @@ class Simulation:
             pipeline=self._names,
             settings=self._settings.get(name, {}),
             clock=lambda: self.clock,
-            halt=lambda: None,
+            halt=lambda: self.halt_reason,
+            halter=self._halt,
+            beat_age=lambda name: 0.0,
+            free_bytes=lambda: 1 << 40,
             opener=opener,
             secrets={key: self._secrets[key] for key in agent.secrets if key in self._secrets},
         )
@@ -376,6 +433,12 @@ class Simulation:
             epoch=self._epoch,
             note=note,
         )
+
+    def _halt(self, reason: str) -> bool:
+        if self.halt_reason is not None:
+            return False
+        self.halt_reason = reason
+        return True
 
     def _outcomes(self) -> dict[str, dict[str, Any]]:
         rows = self.intake_database.execute(

@@ -16,6 +16,7 @@ import msgspec
 from ark.agent import Agent, Effect
 from ark.errors import AgentError
 from ark.message import Span
+from ark.ruling import Ruling
 
 __all__ = ["TestContext", "drive"]
 
@@ -25,7 +26,10 @@ class TestContext:
 
     Attributes:
         clock: The time that `now` gives, seconds since the epoch; set it as you like.
-        halt_reason: What `halted` gives.
+        halt_reason: What `halted` gives, and where `halt` writes.
+        ruling: How a person ruled on the signal at hand; None by default. Make one with `ark.ruling.rule`.
+        beats: What `beat_age` gives by name; 0.0 where a name is absent.
+        free: What `free_bytes` gives.
         sent: Notices as pairs of agent and notice, in order.
         events: Events as pairs of kind and fields, in order.
     """
@@ -52,6 +56,9 @@ class TestContext:
         self.spans: tuple[Span, ...] = ()
         self.clock = now
         self.halt_reason: str | None = None
+        self.ruling: Ruling | None = None
+        self.beats: dict[str, float | None] = {}
+        self.free: int | None = 1 << 40
         self.sent: list[tuple[str, Any]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._secrets = dict(secrets or {})
@@ -72,6 +79,17 @@ class TestContext:
     def halted(self) -> str | None:
         return self.halt_reason
 
+    def halt(self, reason: str) -> None:
+        if self.halt_reason is None:
+            self.halt_reason = reason
+            self.event("halt", at=self.clock, reason=reason, by=self.agent)
+
+    def beat_age(self, name: str) -> float | None:
+        return self.beats.get(name, 0.0)
+
+    def free_bytes(self) -> int | None:
+        return self.free
+
     def secret(self, name: str) -> bytes:
         if name not in self._secrets:
             raise AgentError(f"agent {self.agent} was not given the secret {name}")
@@ -89,7 +107,8 @@ class TestContext:
 def drive(agent: Agent[Any], message: Any, context: TestContext, *, again: bool = False) -> Any:
     """Take one message through `handle` and `settle`, and through `perform` if the agent returns an `Effect`.
 
-    The answer goes through msgpack and back, as it would on the wire, so that what cannot travel fails here.
+    The answer, also a `Hold`, goes through msgpack and back, as it would on the wire, so that what cannot travel
+    fails here.
     """
     answer = agent.handle(message, context)
     agent.settle(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ark.config import Config
+from ark.ruling import SECRET
 
 __all__ = ["ROOT", "tree"]
 
@@ -22,13 +23,19 @@ def tree(config: Config, version: str) -> dict[str, Any]:
     services = [("gateway", "ark.gateway:GatewayWorker"), ("watchdog", "supervisor.watchdog:WatchdogWorker")]
     if config.metrics.enabled:
         services.append(("exporter", "ark.exporter:ExporterWorker"))
+
+    def secrets(name: str) -> list[str]:
+        # Whether or not a pipeline has a judge, the gateway can rule.
+        always = {SECRET} if name == "gateway" else set()
+        return sorted(always | {key for key, holders in config.pipeline.secrets.items() if name in holders})
+
     agents = [
         {
             "name": name,
             "kind": "agent",
             "runner": "ark.agent_worker:AgentWorker",
             "version": version,
-            "secrets": [key for key, holders in config.pipeline.secrets.items() if name in holders],
+            "secrets": secrets(name),
             "options": {"version": version},
         }
         for name in config.pipeline.agents
@@ -43,7 +50,16 @@ def tree(config: Config, version: str) -> dict[str, Any]:
         "strategy": "rest_for_one",
         "version": version,
         "children": [
-            *({"name": name, "kind": "service", "runner": runner, "version": version} for name, runner in services),
+            *(
+                {
+                    "name": name,
+                    "kind": "service",
+                    "runner": runner,
+                    "version": version,
+                    "secrets": secrets(name),
+                }
+                for name, runner in services
+            ),
             pipeline,
         ],
     }

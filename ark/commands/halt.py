@@ -10,6 +10,7 @@ import json
 import time
 
 from ark.client import Client
+from ark.commands.approve import login_name
 from ark.errors import NodeError
 from ark.home import Home
 
@@ -31,14 +32,14 @@ def change(arguments: argparse.Namespace, op: str) -> int:
     home = Home(arguments.home)
     try:
         with Client.for_home(arguments.home) as client:
-            client.request(op, reason=arguments.reason)
+            client.request(op, reason=arguments.reason, by=login_name())
     except NodeError:
         # A halt must not depend on a node that answers: agents look at the file itself.
         home.prepare()
         if op == "halt":
-            home.halt(arguments.reason, by="operator", at=time.time())
+            home.halt(arguments.reason, by=login_name(), at=time.time())
         else:
-            home.resume()
+            home.resume(arguments.reason, by=login_name())
     halted = home.halt_reason() is not None
     print(json.dumps({"halted": halted, "reason": arguments.reason}) if arguments.json else f"{op}: done")
     return 0

@@ -7,7 +7,7 @@ examples:
   echo '{"symbol": "AAPL", "direction": "long", "price": 190, "position_size_pct": 0.05,
          "stop_loss": 180, "target": 215}' | ark-run inject -
 
-exit codes: 0 every signal has an outcome, 1 some were rejected or have none yet.
+exit codes: 0 every signal has an outcome or waits for a person, 1 some were rejected or have none yet.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ark.client import Client
+from ark.commands.held import what_to_type
 from ark.errors import MessageError, RequestError
 
 HELP = "send signals and print their outcomes"
@@ -92,4 +93,6 @@ def describe(outcome: dict[str, Any]) -> str:
 
 
 def _print(outcome: dict[str, Any], as_json: bool) -> None:
-    print(json.dumps(outcome) if as_json else describe(outcome), flush=True)
+    print(json.dumps(outcome, default=str) if as_json else describe(outcome), flush=True)
+    if outcome["status"] == "held" and not as_json:
+        print("\n".join(what_to_type(outcome["trace_id"])), flush=True)

@@ -1,6 +1,6 @@
 """Print the outcome of one signal.
 
-exit codes: 0 there is one, 1 there is none (yet).
+exit codes: 0 there is one, or it waits for a person; 1 there is none (yet).
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
     with Client.for_home(arguments.home) as client:
         outcome = client.outcome(arguments.trace_id, timeout_s=arguments.timeout)
-    print(json.dumps(outcome, indent=2) if arguments.json else describe(outcome))
+    print(json.dumps(outcome, indent=2, default=str) if arguments.json else describe(outcome))
     return 0

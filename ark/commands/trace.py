@@ -1,6 +1,6 @@
 """Tell the story of one signal: who had it, for how long, and what each said.
 
-exit codes: 0 it has ended, 1 it has not, or was never accepted.
+exit codes: 0 it has ended, or waits for a person; 1 it has not, or was never accepted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from ark.client import Client
+from ark.commands.held import what_to_type
 
 HELP = "the story of one signal"
 _BAR = 40
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
     with Client.for_home(arguments.home) as client:
         outcome = client.outcome(arguments.trace_id, timeout_s=0.0)
-    print(json.dumps(outcome, indent=2) if arguments.json else "\n".join(tell(outcome)))
+    print(json.dumps(outcome, indent=2, default=str) if arguments.json else "\n".join(tell(outcome)))
     return 0
 
 
@@ -36,6 +37,8 @@ def tell(outcome: dict[str, Any]) -> list[str]:
     attempts = outcome.get("attempts", 1)
     if attempts > 1:
         lines.append(f"  sent {attempts} times, because a process was restarted meanwhile")
+    if outcome["status"] == "held":
+        return [*lines, *what_to_type(outcome["trace_id"])]
     lines.extend(_timeline(outcome.get("spans") or []))
     lines.extend(_decision(outcome.get("decision")))
     lines.extend(_order(outcome.get("order")))
