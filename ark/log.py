@@ -1,4 +1,7 @@
-"""A log of JSON lines. Who writes names fields one by one, so that nothing gets in that was not meant to."""
+"""A log of JSON lines. Who writes names fields one by one, so that nothing gets in that was not meant to.
+
+Exceptions and reasons are texts from elsewhere, though; every text is masked on its way (`ark.privacy`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from ark.privacy import mask_fields
 
 __all__ = ["Log"]
 
@@ -28,8 +33,9 @@ class Log:
         self._path = path
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append one line."""
-        line = msgspec.json.encode({"at": round(time.time(), 6), "event": event, **fields}) + b"\n"
+        """Append one line. Personal data and credentials in its texts are masked."""
+        plain = msgspec.to_builtins({"at": round(time.time(), 6), "event": event, **fields}, str_keys=True)
+        line = msgspec.json.encode(mask_fields(plain)) + b"\n"
         with suppress(OSError):
             self._append(line)
 

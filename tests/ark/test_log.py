@@ -33,3 +33,23 @@ def test_a_log_that_has_grown_large_is_put_aside(tmp_path: Path) -> None:
 
     assert (tmp_path / "events.log.1").stat().st_size > 9 << 20
     assert path.read_text().count("\n") == 1
+
+
+def test_no_credential_and_no_personal_data_gets_into_a_line(tmp_path: Path) -> None:
+    log = Log(tmp_path / "events.log")
+
+    log.write("exited", reason="ValueError: password=hunter2", seen=[{"by": "bob@example.com"}], api_key="x1")
+
+    text = (tmp_path / "events.log").read_text()
+    assert "hunter2" not in text
+    assert "bob" not in text
+    assert "x1" not in text
+    assert json.loads(text)["event"] == "exited"
+
+
+def test_a_digest_keeps_its_name_and_value(tmp_path: Path) -> None:
+    log = Log(tmp_path / "events.log")
+
+    log.write("sealed", digest="ab" * 32)
+
+    assert json.loads((tmp_path / "events.log").read_text())["digest"] == "ab" * 32
