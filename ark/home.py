@@ -205,7 +205,7 @@ class Home:
             return None
         try:
             return str(msgspec.json.decode(self.halt_file.read_bytes())["reason"])
-        except (OSError, msgspec.DecodeError, KeyError, TypeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
             return "halted"
 
     def halt(self, reason: str, by: str, at: float) -> None:

@@ -109,7 +109,7 @@ def unpack(frame: bytes) -> list[Envelope]:
     """
     try:
         return _frame_decoder.decode(frame)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError(f"a frame of {len(frame)} bytes is no list of envelopes: {error}") from error
 
 

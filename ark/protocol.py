@@ -128,6 +128,8 @@ _signals = msgspec.msgpack.Decoder(ArrivingSignal)
 _known_only = msgspec.msgpack.Decoder(_KnownOnly)
 _keys = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError)
+"""What msgspec raises for bytes that it cannot read; text that is no UTF-8 is no `DecodeError` to it."""
 _FIELDS = tuple(field.name for field in msgspec.structs.fields(Signal))
 
 
@@ -143,7 +145,7 @@ def parse_request(frame: bytes, role: Role) -> Request:
         if " - at " not in str(error) and "missing" not in str(error):
             raise RequestError("a request is one msgpack map", code=Code.MALFORMED) from None
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise RequestError(f"a request is one msgpack map: {error}", code=Code.MALFORMED) from None
     _check_id(request.id)
     if request.v != 1:
@@ -171,7 +173,7 @@ def request_id(frame: bytes) -> msgspec.Raw:
     try:
         id_ = _heads.decode(frame).id
         _check_id(id_)
-    except (msgspec.DecodeError, RecursionError, RequestError):
+    except (*_UNREADABLE, RequestError):
         return msgspec.Raw(b"\xc0")
     return id_
 
@@ -190,7 +192,7 @@ def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
     try:
         signal: Signal = _known_only.decode(raw)
         ignored: list[str] = []
-    except (msgspec.DecodeError, RecursionError, OverflowError):  # an unknown key, or a fault that is to be named
+    except _UNREADABLE:  # an unknown key, or a fault that is to be named
         signal, ignored = _read_closely(raw)
     for field in ("features", "metadata"):
         _check_tree(getattr(signal, field), field)
@@ -204,9 +206,12 @@ def _read_closely(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
         if " - at " not in str(error) and str(error).startswith("Expected `object`"):
             raise RequestError("a signal is a map", code=Code.INVALID, field="signal") from None
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
+    except _UNREADABLE as error:
         raise RequestError(f"a signal is a map: {error}", code=Code.MALFORMED, field="signal") from None
-    given = _keys.decode(raw)
+    try:
+        given = _keys.decode(raw)
+    except _UNREADABLE as error:
+        raise RequestError(f"a signal is a map: {error}", code=Code.MALFORMED, field="signal") from None
     return signal, [key[:64] for key in given if key not in _FIELDS]
 
 
@@ -214,7 +219,7 @@ def named_trace_id(raw: bytes | msgspec.Raw) -> str | None:
     """The trace id that a rejected signal gave itself, so that its sender knows which one it was; None for none."""
     try:
         return _named.decode(raw).trace_id or None
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 

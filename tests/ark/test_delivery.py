@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, stateful
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition
 
-from ark import Agent, Context, Durability, Effect
+from ark import Agent, Context, Durability, Effect, Hold
 from ark.context import StageContext
-from ark.delivery import GATEWAY, STRIKES, Dispatcher, Pending, Stage
+from ark.delivery import GATEWAY, LARGEST_HOLD, STRIKES, Dispatcher, Held, Pending, Stage
 from ark.errors import AgentError
 from ark.journal import Journal, open_database
-from ark.message import LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, encode
+from ark.message import HELD, LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, encode
+from ark.ruling import Ruling, rule
+
+HELD_NOW = Held("alpha", 1.0, 2.0, "is this wise?", msgspec.Raw(b"\x80"), 1)
+RULING = rule(b"secret", "t1", approved=True, by="ada", reason="looked", at=1.0)
 
 
 def pending(seq: int) -> Pending:
@@ -40,15 +46,19 @@ class Protocol(RuleBasedStateMachine):
         self.sent_now: list[Envelope] = []
         """What was sent in this epoch, in order."""
         self.ever: set[str] = set()
+        self.parked: set[str] = set()
+        self.ruled: set[str] = set()
+        self.landed: set[str] = set()
+        """What was sent in this epoch and is not under way any more."""
 
-    @rule(number=st.integers(1, 4))
+    @stateful.rule(number=st.integers(1, 4))
     def accept(self, number: int) -> None:
         for _ in range(number):
             each = pending(next(self.seqs))
             self.accepted.add(each.trace_id)
             self.dispatcher.accept(each)
 
-    @rule()
+    @stateful.rule()
     def send(self) -> None:
         sent = self.dispatcher.due(0.0)
         if self.dispatcher.paused:
@@ -56,64 +66,102 @@ class Protocol(RuleBasedStateMachine):
         for each in sent:
             assert each.epoch == self.dispatcher.epoch
             assert each.attempt > 1 or each.trace_id not in self.ever
-            assert each.trace_id in self.accepted - self.finished
+            assert each.trace_id in self.accepted - self.finished - self.parked
+            assert each.kind == LETTER or (each.ruling is RULING) == (each.trace_id in self.ruled)
             self.ever.add(each.trace_id)
+            self.landed.discard(each.trace_id)
         self.sent_now += sent
 
     @precondition(lambda self: self.sent_now)
-    @rule(data=st.data())
+    @stateful.rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         each = data.draw(st.sampled_from(self.sent_now))
         taken = self.dispatcher.finish(each.trace_id)
         assert (taken is None) == (each.trace_id in self.finished)
         self.finished.add(each.trace_id)
+        self.parked.discard(each.trace_id)
+
+    @precondition(lambda self: self.ever)
+    @stateful.rule(data=st.data(), late=st.booleans())
+    def hold(self, data: st.DataObject, late: bool) -> None:
+        trace_id = data.draw(st.sampled_from(sorted(self.ever)))
+        epoch = self.dispatcher.epoch - late
+        known = self.dispatcher.find(trace_id)
+        flying = trace_id in {each.trace_id for each in self.sent_now} - self.landed - self.finished
+        held = self.dispatcher.hold(trace_id, epoch, HELD_NOW)
+        assert (held is not None) == (
+            flying and not late and trace_id not in self.ruled and known is not None and not known.expelled
+        )
+        if held:
+            self.parked.add(trace_id)
+        if flying and not late and trace_id not in self.ruled:
+            self.landed.add(trace_id)
+
+    @precondition(lambda self: self.ever)
+    @stateful.rule(data=st.data())
+    def rule(self, data: st.DataObject) -> None:
+        trace_id = data.draw(st.sampled_from(sorted(self.ever)))
+        ruled = self.dispatcher.rule(trace_id, RULING)
+        assert (ruled is not None) == (trace_id in self.parked)
+        if ruled:
+            self.parked.discard(trace_id)
+            self.ruled.add(trace_id)
 
     @precondition(lambda self: self.ever - self.finished)
-    @rule(data=st.data())
+    @stateful.rule(data=st.data())
     def finish_by_an_answer_of_an_older_epoch(self, data: st.DataObject) -> None:
         trace_id = data.draw(st.sampled_from(sorted(self.ever - self.finished)))
         assert self.dispatcher.finish(trace_id) is not None
         self.finished.add(trace_id)
+        self.parked.discard(trace_id)
 
-    @rule(by=st.integers(-1, 2))
+    @stateful.rule(by=st.integers(-1, 2))
     def raise_epoch(self, by: int) -> None:
         before = self.dispatcher.epoch
         self.dispatcher.raise_epoch(before + by)
         assert self.dispatcher.epoch == max(before, before + by)
         if by > 0:
             self.sent_now = []
+            self.landed = set()
 
     @precondition(lambda self: self.ever)
-    @rule(data=st.data())
+    @stateful.rule(data=st.data())
     def strike(self, data: st.DataObject) -> None:
         trace_id = data.draw(st.sampled_from(sorted(self.ever)))
         struck = self.dispatcher.strike(trace_id, "alpha", "boom")
         assert (struck is None) == (trace_id in self.finished)
         if struck:
             assert struck.expelled == (struck.strikes >= STRIKES)
+            if struck.expelled:
+                self.parked.discard(trace_id)
 
-    @rule(paused=st.booleans())
+    @stateful.rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
         self.dispatcher.paused = paused
 
     @invariant()
     def order_holds_within_an_epoch(self) -> None:
-        seqs = [each.seq for each in self.sent_now]
+        """But for those that were held, and came back to the end."""
+        came_back = self.ruled | {each.trace_id for each in self.sent_now if each.kind == LETTER}
+        seqs = [each.seq for each in self.sent_now if each.trace_id not in came_back]
         assert seqs == sorted(set(seqs))
 
     @invariant()
     def the_window_is_never_exceeded(self) -> None:
-        flying = {each.trace_id for each in self.sent_now} - self.finished
+        flying = {each.trace_id for each in self.sent_now} - self.finished - self.landed
         assert self.dispatcher.in_flight == len(flying) <= self.window
 
     @invariant()
     def whatever_is_unfinished_is_known(self) -> None:
         assert len(self.dispatcher) == len(self.accepted - self.finished)
+        assert set(self.dispatcher.parked) == self.parked
 
     def teardown(self) -> None:
         if not hasattr(self, "dispatcher"):
             return
         self.dispatcher.paused = False
+        for trace_id in sorted(self.parked):
+            self.dispatcher.rule(trace_id, RULING)
         self.dispatcher.raise_epoch(self.dispatcher.epoch + 1)
         order = []
         while sent := self.dispatcher.due(0.0):
@@ -177,6 +225,38 @@ def test_a_signal_that_ended_its_agent_three_times_is_sent_as_a_letter_with_the_
     assert [each.trace_id for each in dispatcher.hopeless()] == ["t1"]
 
 
+def test_a_held_signal_makes_room_and_comes_back_with_its_ruling_in_every_epoch() -> None:
+    dispatcher = Dispatcher(epoch=1, window=1)
+    for seq in (1, 2):
+        dispatcher.accept(pending(seq))
+    assert [each.seq for each in dispatcher.due(0.0)] == [1]
+    assert dispatcher.hold("t1", 1, HELD_NOW)
+    assert [each.seq for each in dispatcher.due(0.0)] == [2]
+    dispatcher.raise_epoch(2)
+    assert [each.seq for each in dispatcher.due(0.0)] == [2]
+    dispatcher.finish("t2")
+    assert not dispatcher.stalled(1e9)
+    dispatcher.rule("t1", RULING)
+    for epoch in (2, 3):
+        dispatcher.raise_epoch(epoch)
+        assert [(each.seq, each.ruling, each.epoch) for each in dispatcher.due(0.0)] == [(1, RULING, epoch)]
+    assert dispatcher.hold("t1", 3, HELD_NOW) is None
+    assert dispatcher.finish("t1")
+    assert (len(dispatcher), dispatcher.in_flight) == (0, 0)
+
+
+def test_a_held_signal_that_ends_its_agent_too_often_still_becomes_a_letter() -> None:
+    dispatcher = Dispatcher(epoch=1)
+    dispatcher.accept(pending(1))
+    dispatcher.due(0.0)
+    dispatcher.hold("t1", 1, HELD_NOW)
+    for _ in range(STRIKES):
+        assert dispatcher.due(0.0) == []
+        dispatcher.strike("t1", "alpha", "boom")
+    assert [each.kind for each in dispatcher.due(0.0)] == [LETTER]
+    assert dispatcher.rule("t1", RULING) is None
+
+
 # The agents' side
 
 
@@ -213,6 +293,10 @@ class Echo(Agent[Work]):
                 context.send("omega", Order(message.n))
             case "event":
                 context.event("seen", n=message.n)
+            case "hold":
+                if context.ruling is None or message.n > 100:
+                    return Hold(5.0, "is this wise?", {"n": message.n})
+                return {"n": message.n, "by": context.ruling.by}
             case "stranger":
                 context.send("nobody", Order(message.n))
         return {"n": message.n, "call": len(self.calls)}
@@ -282,11 +366,13 @@ class Bench:
         return [n for (n,) in self.database.execute("SELECT n FROM mine ORDER BY rowid")]
 
 
-def work(seq: int, *, epoch: int = 1, attempt: int = 1, does: str = "", kind: int = WORK) -> Envelope:
+def work(
+    seq: int, *, epoch: int = 1, attempt: int = 1, does: str = "", kind: int = WORK, ruling: Ruling | None = None
+) -> Envelope:
     payload: Any = Work(seq, does)
     if kind == LETTER:
         payload = Letter(f"t{seq}", "S", "alpha", "boom", 3)
-    return Envelope(kind, f"t{seq}", "S", seq, epoch, attempt, encode(payload))
+    return Envelope(kind, f"t{seq}", "S", seq, epoch, attempt, encode(payload), ruling=ruling)
 
 
 def run(stage: Stage, *envelopes: Envelope) -> list[tuple[str, Envelope]]:
@@ -488,3 +574,203 @@ def test_whatever_comes_in_whatever_epoch_the_order_of_the_newest_holds(arrivals
     assert epochs == sorted(epochs)
     newest = max((each.epoch for each in envelopes), default=1)
     assert [e.seq for e in outgoing if e.epoch == newest] == [e.seq for e in envelopes if e.epoch == newest]
+
+
+# Held
+
+
+def test_a_hold_goes_to_the_gateway_with_the_agents_span_and_leaves_no_answer() -> None:
+    bench = Bench()
+    stage = bench.stage()
+    (destination, envelope), (onward, _) = run(stage, work(1, does="hold"), work(2))
+    assert (destination, envelope.kind, envelope.trace_id, envelope.epoch) == (GATEWAY, HELD, "t1", 1)
+    assert msgspec.msgpack.decode(envelope.payload, type=Hold) == Hold(5.0, "is this wise?", {"n": 1})
+    assert [span.agent for span in envelope.spans] == ["beta"]
+    assert onward == "omega"
+    assert Journal(bench.database).answer(1, "t1") is None
+    assert bench.mine() == [1, 2]
+
+
+def test_a_ruling_reaches_the_agent_and_goes_on_with_the_answer_also_with_one_from_the_journal() -> None:
+    bench = Bench()
+    for attempt in (2, 3):
+        stage = bench.stage(epoch=attempt)
+        ((_, envelope),) = run(stage, work(1, epoch=attempt, attempt=attempt, does="hold", ruling=RULING))
+        assert (envelope.kind, envelope.ruling) == (WORK, RULING)
+        assert answers([("", envelope)]) == [{"n": 1, "by": "ada"}]
+    assert bench.mine() == [1]
+    run(stage, work(2))
+    assert stage.context.ruling is None
+
+
+def test_a_ruling_that_comes_with_a_recorded_answer_of_an_agent_that_never_asked_goes_on() -> None:
+    bench = Bench()
+    run(bench.stage(), work(1))
+    ((_, envelope),) = run(bench.stage(epoch=2), work(1, epoch=2, attempt=2, ruling=RULING))
+    assert envelope.ruling == RULING
+
+
+def test_to_hold_what_is_ruled_is_the_agents_error() -> None:
+    with pytest.raises(AgentError, match="on which ada has ruled"):
+        run(Bench().stage(), work(101, does="hold", ruling=RULING))
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        Hold(float("nan"), "why"),
+        Hold(float("inf"), "why"),
+        Hold("soon", "why"),  # type: ignore[arg-type]
+        Hold(5.0, None),  # type: ignore[arg-type]
+        Hold(5.0, "why", [1]),
+        Hold(5.0, "why", {1: 2}),
+        Hold(5.0, "why", {"pad": "x" * LARGEST_HOLD}),
+    ],
+)
+def test_a_hold_that_the_gateway_could_not_read_or_keep_ends_the_agent(hold: Hold) -> None:
+    class Wrong(Forgetful):
+        def handle(self, message: Work, context: Context) -> Any:
+            return hold
+
+    with pytest.raises(AgentError, match="Hold"):
+        run(Bench(Wrong).stage(), work(1))
+
+
+def test_to_hold_while_performing_is_the_agents_error() -> None:
+    class Late(Echo):
+        def perform(self, intent: Order, context: Context, *, again: bool) -> Any:
+            return Hold(5.0, "too late")
+
+    with pytest.raises(AgentError, match="only `handle` can"):
+        run(Bench(Late).stage(), work(1, does="effect"))
+
+
+# Ticks
+
+
+class Ticking(Echo):
+    """Writes and tells at every tick that is not idle."""
+
+    tick_s = 1.0
+    is_idle = False
+
+    def tick(self, context: Context) -> None:
+        self.calls.append(("tick", context.trace_id, context.ruling))
+        if not self.is_idle:
+            context.database.execute("INSERT INTO mine VALUES (-1)")
+            context.send("omega", Order(-1))
+
+
+def test_what_a_tick_wrote_is_committed_before_what_it_sent_goes_out() -> None:
+    bench = Bench(Ticking)
+    stage = bench.stage()
+    run(stage, work(1, ruling=RULING))
+    bench.notes.clear()
+    for point in stage.tick(lambda: 1):
+        assert stage.take_outgoing() == []
+        assert bench.database.in_transaction == (point == "ticked")
+    assert [(to, each.kind) for to, each in stage.take_outgoing()] == [("omega", NOTICE)]
+    assert bench.mine() == [1, -1]
+    assert bench.notes == [("", "tick"), ("", "")]
+    assert isinstance(stage.agent, Ticking)
+    assert stage.agent.calls[-1] == ("tick", "", None)
+
+
+def test_an_idle_tick_writes_nothing_to_the_disk(tmp_path: Path) -> None:
+    bench = Bench(Ticking)
+    bench.database = open_database(tmp_path / "beta.db")
+    stage = bench.stage()
+    commits: list[int] = []
+
+    def committed(connection: Any, name: str, pages: int) -> int:
+        commits.append(pages)
+        return apsw.SQLITE_OK
+
+    bench.database.set_wal_hook(committed)
+    assert isinstance(stage.agent, Ticking)
+    stage.agent.is_idle = True
+    list(stage.tick(lambda: 1))
+    assert commits == []
+    stage.agent.is_idle = False
+    list(stage.tick(lambda: 1))
+    assert len(commits) == 1
+
+
+# Not ready yet
+
+
+class Starting(Ticking):
+    """Is ready once it has heard so, or had so many ticks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_ready = False
+
+    def ready(self, context: Context) -> bool:
+        return self.is_ready
+
+    def notice(self, notice: Order, context: Context) -> None:
+        self.is_ready = notice.n > 0
+
+    def tick(self, context: Context) -> None:
+        self.is_ready = True
+
+
+def notice(n: int) -> Envelope:
+    return Envelope(NOTICE, "alpha", "", 0, 1, 0, encode(Order(n)))
+
+
+def test_what_comes_before_the_agent_is_ready_waits_in_order_with_what_comes_behind_it() -> None:
+    stage = Bench(Starting).stage()
+    assert run(stage, work(1), work(2, kind=LETTER)) == []
+    assert run(stage, work(3), notice(0)) == []
+    assert stage.stashed == 3
+    outgoing = run(stage, work(4), notice(1), work(5))
+    assert [envelope.seq for _, envelope in outgoing] == [1, 2, 3, 4, 5]
+    assert stage.stashed == 0
+    assert run(stage, work(6), notice(0))[0][1].seq == 6  # asked between batches only
+    assert run(stage, work(7)) == []
+
+
+def test_a_tick_that_makes_the_agent_ready_lets_go_what_waits() -> None:
+    stage = Bench(Starting).stage()
+    run(stage, *(work(seq) for seq in range(1, 1201)))
+    points = list(stage.tick(lambda: 1))
+    assert [envelope.seq for _, envelope in stage.take_outgoing()] == list(range(1, 1201))
+    assert points.count("committed") == 4  # the tick's own, and three portions
+
+
+def test_what_waits_is_let_go_when_a_newer_epoch_sends_it_again() -> None:
+    stage = Bench(Starting).stage()
+    run(stage, work(1), work(2))
+    run(stage, work(1, epoch=2, attempt=2))
+    assert (stage.stashed, stage.dropped) == (1, 2)
+    outgoing = run(stage, work(2, epoch=2, attempt=2), notice(1))
+    assert [(envelope.seq, envelope.epoch) for _, envelope in outgoing] == [(1, 2), (2, 2)]
+
+
+@given(st.lists(st.sampled_from(["work", "letter", "ready", "not ready", "tick", "epoch"]), max_size=30))
+def test_whenever_the_agent_is_ready_nothing_of_the_newest_epoch_is_lost_doubled_or_overtaken(
+    happens: list[str],
+) -> None:
+    bench = Bench(Starting)
+    stage = bench.stage()
+    seqs, epoch = count(1), 1
+    sent: list[int] = []
+    got: list[int] = []
+    for each in [*happens, "tick"]:
+        outgoing: list[tuple[str, Envelope]] = []
+        if each == "tick":
+            list(stage.tick(lambda: 1))
+            outgoing = stage.take_outgoing()
+        elif each == "epoch":
+            epoch += 1
+            sent, got = [], []
+        elif each in ("ready", "not ready"):
+            outgoing = run(stage, notice(int(each == "ready")))
+        else:
+            seq = next(seqs)
+            sent.append(seq)
+            outgoing = run(stage, work(seq, epoch=epoch, kind=WORK if each == "work" else LETTER))
+        got += [envelope.seq for _, envelope in outgoing if envelope.epoch == epoch]
+    assert got == sent

@@ -117,7 +117,7 @@ def test_the_version_may_be_left_out(door: Wire) -> None:
     assert door.say(msgpack.packb({"op": "status"}))["ok"] is True
 
 
-@pytest.mark.parametrize("op", ["isolate", "release", "restart", "halt", "resume"])
+@pytest.mark.parametrize("op", ["isolate", "release", "restart", "halt", "resume", "held", "approve", "refuse"])
 def test_operators_requests_are_forbidden_at_the_public_door(op: str, door: Wire) -> None:
     error = door.ask(op, agent="alpha", reason="because")["error"]
     assert (error["code"], error["field"]) == ("forbidden", "op")
@@ -141,6 +141,7 @@ def test_operators_requests_are_forbidden_at_the_public_door(op: str, door: Wire
         msgpack.packb(None),
         msgpack.packb({"op": "status"}) * 2,
         msgpack.packb({"op": "status"})[:-1],
+        b"\x82\xa2op\xa6status\xa6reason\xa2\xff\xfe",
     ],
     ids=[
         "empty",
@@ -154,6 +155,7 @@ def test_operators_requests_are_forbidden_at_the_public_door(op: str, door: Wire
         "nil",
         "two",
         "cut",
+        "no utf-8",
     ],
 )
 def test_what_is_not_one_msgpack_map_is_called_malformed(frame: bytes, door: Wire) -> None:
@@ -334,6 +336,12 @@ def test_a_number_that_is_not_finite_is_found_inside_maps_too(
 def test_a_missing_field_is_named(field: str, door: Wire) -> None:
     reply = door.ask("inject", signal={key: value for key, value in SIGNAL.items() if key != field})
     assert reply["error"] == {"code": "invalid", "message": f"`{field}` is missing", "field": field}
+
+
+def test_a_signal_with_text_that_is_no_utf_8_is_rejected(door: Wire) -> None:
+    signal = packed_map(symbol=b"\xa2\xff\xfe", direction=msgpack.packb("long"), price=msgpack.packb(1.0))
+    reply = door.say(packed_map(op=msgpack.packb("inject"), signal=signal))
+    assert (reply["status"], reply["error"]["code"]) == ("rejected", "malformed")
 
 
 @pytest.mark.parametrize("signal", [None, 1, "AAPL", [], [SIGNAL], b"x"])

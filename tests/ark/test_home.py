@@ -9,6 +9,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ark.errors import NodeError
@@ -133,7 +134,51 @@ def test_a_halt_stands_until_it_is_lifted(home: Home) -> None:
     assert home.halt_reason() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b'{"by": "me"}', b"\xff"])
+def test_a_halt_that_must_not_overwrite_leaves_the_one_that_stands(home: Home) -> None:
+    assert home.halt_once("a breaker tripped", by="hrm", at=1.0) is True
+    assert home.halt_once("another one did", by="kenny", at=2.0) is False
+    assert home.halt_reason() == "a breaker tripped"
+    assert msgspec.json.decode(home.halt_file.read_bytes()) == {
+        "reason": "a breaker tripped",
+        "by": "hrm",
+        "at": 1.0,
+    }
+    assert [path.name for path in home.data.iterdir()] == ["halt.json"]
+
+
+def test_of_many_who_halt_at_once_exactly_one_does(home: Home) -> None:
+    def halt(number: int) -> bool:
+        pid = os.fork()
+        if not pid:
+            os._exit(int(Home(home.path).halt_once(f"reason {number}", by="hrm", at=0.0)))
+        return bool(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    assert sum(halt(number) for number in range(5)) == 1
+    assert home.halt_reason() == "reason 0"
+
+
+def test_a_halt_on_a_full_disk_halts_without_a_reason(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Home, "_write", staticmethod(full))
+    assert home.halt_once("the disk is full", by="hrm", at=1.0) is True
+    assert home.halt_once("it still is", by="hrm", at=2.0) is False
+    assert home.halt_reason() == "halted"
+
+
+def test_who_halted_and_who_resumed_is_logged(home: Home) -> None:
+    home.halt("madness", by="ada", at=1.0)
+    home.halt_once("more madness", by="hrm", at=2.0)
+    home.resume("it is over", by="bob")
+    lines = [msgspec.json.decode(line) for line in (home.logs / "supervision.log").read_bytes().splitlines()]
+    assert [(each["event"], each["reason"], each["by"]) for each in lines] == [
+        ("halt", "madness", "ada"),
+        ("resume", "it is over", "bob"),
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"5", b'{"by": "me"}', b"\xff", b'{"reason": "\xff"}'])
 def test_a_halt_file_that_cannot_be_read_still_halts(content: bytes, home: Home) -> None:
     home.halt_file.write_bytes(content)
     assert home.halt_reason() == "halted"

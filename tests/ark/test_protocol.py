@@ -20,6 +20,7 @@ from ark.protocol import (
     Request,
     Role,
     error_body,
+    named_trace_id,
     nearest,
     parse_request,
     parse_signal,
@@ -160,6 +161,30 @@ def test_a_key_given_twice_counts_as_its_last() -> None:
     raw = b"\x84" + b"".join(map(msgpack.packb, ("symbol", "A", "direction", "long", "price", 1.0, "price", 2.0)))
     signal, _ = parse_signal(raw)
     assert signal.price == 2.0
+
+
+@pytest.mark.parametrize("key", ["op", "v", "id", "trace_id", "agent", "reason", "by", "else"])
+def test_text_that_is_no_utf_8_does_no_harm_wherever_it_stands(key: str) -> None:
+    for name, value in ((msgpack.packb(key), b"\xa2\xff\xfe"), (b"\xa2\xff\xfe", b"\x01")):
+        frame = b"\x82" + msgpack.packb("op") + msgpack.packb("status") + name + value
+        try:
+            parse_request(frame, Role.OPERATOR)
+        except RequestError as error:
+            refused_by(error)
+        msgpack.unpackb(reply(request_id(frame)))
+
+
+@pytest.mark.parametrize("key", ["symbol", "trace_id", "metadata", "else"])
+def test_a_signal_with_text_that_is_no_utf_8_is_refused_where_it_would_be_read(key: str) -> None:
+    whole = {name: value for name, value in SOUND.items() if name != key}
+    for name, value in ((msgpack.packb(key), b"\xa2\xff\xfe"), (b"\xa2\xff\xfe", b"\x01")):
+        raw = bytes([0x81 + len(whole)]) + msgpack.packb(whole)[1:] + name + value
+        try:
+            _, ignored = parse_signal(raw)
+            assert ignored == ["else"]
+        except RequestError as error:
+            refused_by(error)
+        assert named_trace_id(raw) is None
 
 
 @given(st.text(max_size=60))
