@@ -1,16 +1,19 @@
 # `make` alone prints the targets. PYTHON chooses the interpreter that the virtual environment is made with,
-# VENV its folder, ARK_HOME the node's home, PYTEST further options of pytest.
+# VENV its folder, ARK_HOME the node's home, PYTEST further options of pytest, KEY the key that signs the rules.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARK_HOME ?= $(CURDIR)/.ark
 PYTEST ?=
+KEY ?=
 BIN := $(VENV)/bin
+# Git keeps no modes but one bit: whoever installs takes the write bits from the rules.
+PROTECT := $(BIN)/python -c 'from graveyard.seal import write_protect; write_protect()'
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help start test lint docs services soak bench clean
+.PHONY: help start test lint docs seal unseal services soak bench clean
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -29,6 +32,12 @@ lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
 
 docs: $(VENV)/.installed-test ## write the generated tables of docs/ anew
 	$(BIN)/python -m docs.generate
+
+seal: $(VENV)/.installed ## sign the rules in graveyard/ after a change for good; KEY names the private key
+	$(BIN)/python -m ark.seal sign $(if $(KEY),--key "$(KEY)")
+
+unseal: ## let the rules in graveyard/ be edited; `make seal` afterwards
+	chmod u+w graveyard/*.py graveyard/seal.json
 
 services: ## get what tests need from outside Python: Node.js and two packages of npm
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
@@ -62,8 +71,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@$(PROTECT)
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,test]'
+	@$(PROTECT)
 	@touch $(VENV)/.installed $@
