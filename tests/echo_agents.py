@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from ark import Agent, Context, Durability, Signal
+from ark import Agent, Context, Durability, Hold, Signal
+from ark.ruling import verify_ruling
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -47,6 +48,40 @@ class Middle(Agent[Passed]):
         return Passed(message.signal, (*message.names, context.agent))
 
 
+class Asker(Middle):
+    """Holds what its metadata says, halts, tells what it sees; not ready while a file named in its settings is there."""
+
+    secrets = ("ruling",)
+    tick_s = 0.05
+
+    def setup(self, context: Context) -> None:
+        super().setup(context)
+        self.ticks = 0
+
+    def tick(self, context: Context) -> None:
+        self.ticks += 1
+
+    def ready(self, context: Context) -> bool:
+        gate = context.settings.get("gate")
+        return gate is None or not os.path.exists(gate)
+
+    def handle(self, message: Passed, context: Context) -> Any:
+        wish = message.signal.metadata
+        if "halt" in wish:
+            context.halt(wish["halt"])
+            return Passed(message.signal, (*message.names, str(context.halted())))
+        if "look" in wish:
+            seen = {each: context.beat_age(each) for each in ("watchdog", "gateway", "alpha", "nobody")}
+            return Passed(message.signal, (*message.names, repr((seen, context.free_bytes(), self.ticks))))
+        if "hold" not in wish:
+            return super().handle(message, context)
+        if context.ruling is None:
+            details = {"decision": {"approved": False, "violations": []}, "equity": "100000"}
+            return Hold(context.now() + wish["hold"], "larger than usual", details)
+        verify_ruling(context.secret("ruling"), context.trace_id, context.ruling)
+        return Passed(message.signal, (context.ruling.word, context.ruling.by, context.ruling.reason))
+
+
 class Last(Agent[Passed]):
     """Gives outcomes, and keeps them in order."""
 
@@ -59,7 +94,8 @@ class Last(Agent[Passed]):
         )
 
     def handle(self, message: Passed, context: Context) -> dict[str, Any]:
-        return self._end(context, message.signal.symbol, "executed", [*message.names])
+        names = [*message.names] if context.ruling is None else [*message.names, f"known to {context.agent}"]
+        return self._end(context, message.signal.symbol, "executed", names)
 
     def bury(self, letter: Any, context: Context) -> dict[str, Any]:
         return self._end(context, letter.symbol, "failed", [letter.agent, letter.reason])

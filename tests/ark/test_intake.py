@@ -8,15 +8,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from ark.agent import Hold
 from ark.delivery import STRIKES
-from ark.door import Door
+from ark.door import DEADLINE, UNANSWERED, Door
 from ark.intake import Intake
 from ark.journal import open_database
-from ark.message import OUTCOME, Envelope, encode
+from ark.message import HELD, OUTCOME, Envelope, Span, encode
+from ark.ruling import Ruling, verify_ruling
 from ark.signal import Signal
 
 NOW = 1_700_000_000.0
 SIGNAL = Signal(symbol="AAPL", direction="long", price=1.0)
+SECRET = b"a secret of thirty-two bytes len"
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def opened(path: Path, now: float = NOW) -> Intake:
 
 
 def door(path: Path, epoch: int = 1) -> Door:
-    return Door(opened(path), epoch=epoch)
+    return Door(opened(path), epoch=epoch, secret=SECRET)
 
 
 def outcome(trace_id: str, status: str = "executed") -> Envelope:
@@ -190,3 +193,143 @@ def test_a_start_looks_only_at_what_is_younger_than_the_oldest_unfinished_one(pa
     assert [each.trace_id for each in intake.unfinished()] == taken[1:]
     (below,) = intake.connection.execute("SELECT finished_below FROM progress").fetchone()
     assert below == next(iter(intake.unfinished())).seq
+
+
+# Held
+
+
+def hold(trace_id: str, *, epoch: int = 1, until: float = NOW + 60) -> Envelope:
+    asked = Hold(until, "is this wise?", {"decision": {"approved": False}})
+    spans = (Span("kyle", "1", 1, 2), Span("hrm", "1", 3, 4))
+    return Envelope(HELD, trace_id, "AAPL", 1, epoch, 1, encode(asked), spans)
+
+
+def holding(path: Path, number: int = 1, until: float = NOW + 60) -> tuple[Door, list[str]]:
+    """A door with so many held signals, settled."""
+    one = door(path)
+    ids = [one.take_in(SIGNAL, NOW)[0] for _ in range(number)]
+    one.settle()
+    one.dispatcher.due(0.0)
+    for age, each in enumerate(ids):
+        assert one.hold(hold(each, until=until), NOW + age)
+    one.settle()
+    return one, ids
+
+
+def due(one: Door) -> list[tuple[str, Ruling | None]]:
+    return [(each.trace_id, each.ruling) for each in one.dispatcher.due(0.0)]
+
+
+def approve(one: Door, trace_id: str, now: float = NOW + 5) -> Ruling | None:
+    return one.rule(trace_id, approved=True, by="ada", reason="looked at it", now=now)
+
+
+def test_a_held_signal_is_shown_as_its_agent_asked_and_is_not_sent_again(path: Path) -> None:
+    one, ids = holding(path, 3)
+    assert [each.trace_id for each in one.held] == ids
+    held = one.held[0].held
+    assert held is not None
+    assert (held.agent, held.since, held.until, held.reason) == ("hrm", NOW, NOW + 60, "is this wise?")
+    assert msgspec.msgpack.decode(held.details) == {"decision": {"approved": False}}
+    one.dispatcher.raise_epoch(2)
+    assert due(one) == []
+    assert (one.unfinished, one.dispatcher.in_flight) == (3, 0)
+
+
+def test_what_is_held_and_how_it_was_ruled_outlives_the_process(path: Path) -> None:
+    one, ids = holding(path, 3)
+    before = one.unfinished_bytes
+    again = door(path, epoch=2)
+    assert [each.held for each in again.held] == [each.held for each in one.held]
+    assert again.unfinished_bytes == before
+    assert due(again) == []
+    assert approve(again, ids[1])
+    again.settle()
+    third = door(path, epoch=3)
+    ((trace_id, ruling),) = due(third)
+    assert trace_id == ids[1]
+    assert ruling is not None
+    verify_ruling(SECRET, trace_id, ruling)
+    assert (ruling.approved, ruling.by, ruling.reason, ruling.at) == (True, "ada", "looked at it", NOW + 5)
+
+
+def test_a_ruling_is_durable_before_it_is_settled_and_counts_once(path: Path) -> None:
+    one, (trace_id,) = holding(path)
+    assert approve(one, trace_id)
+    assert opened(path).ruling(trace_id) is None
+    assert approve(one, trace_id) is None
+    one.settle()
+    written = opened(path).ruling(trace_id)
+    assert due(one) == [(trace_id, written)]
+    one.dispatcher.raise_epoch(2)
+    assert due(one) == [(trace_id, written)]
+    assert one.hold(hold(trace_id, epoch=2), NOW) is None
+    one.finish(outcome(trace_id))
+    one.settle()
+    assert opened(path).ruling(trace_id) == written
+
+
+def test_a_word_of_an_older_epoch_parks_nothing_for_it_is_sent_again(path: Path) -> None:
+    one = door(path)
+    trace_id, _ = one.take_in(SIGNAL, NOW)
+    one.settle()
+    one.dispatcher.due(0.0)
+    one.dispatcher.raise_epoch(2)
+    assert one.hold(hold(trace_id), NOW) is None
+    assert due(one) == [(trace_id, None)]
+    assert one.hold(hold(trace_id), NOW) is None
+    assert one.hold(hold(trace_id, epoch=2), NOW)
+
+
+def test_at_its_deadline_a_held_signal_is_refused_also_where_the_gateway_was_down(path: Path) -> None:
+    one, ids = holding(path, 2)
+    assert one.next_deadline == NOW + 60
+    assert one.expire(NOW + 59.9) == []
+    assert approve(one, ids[0])
+    one.settle()
+    assert approve(one, ids[1], now=NOW + 60) is None, "an answer that comes too late is none"
+    again = door(path, epoch=2)  # the first one has died
+    assert [each.trace_id for each in again.expire(NOW + 60)] == [ids[1]]
+    assert again.expire(NOW + 61) == []
+    again.settle()
+    ruling = opened(path).ruling(ids[1])
+    assert ruling is not None
+    assert (ruling.approved, ruling.by, ruling.reason) == (False, DEADLINE, UNANSWERED)
+    verify_ruling(SECRET, ids[1], ruling)
+    assert [each for each, _ in due(again)] == ids
+
+
+def test_a_held_signal_that_gets_an_outcome_all_the_same_has_ended(path: Path) -> None:
+    one, (trace_id,) = holding(path)
+    one.finish(outcome(trace_id))
+    assert [each.trace_id for each in one.settle()] == [trace_id]
+    assert one.held == []
+    assert approve(one, trace_id) is None
+    assert one.expire(NOW + 1e6) == []
+    assert (one.unfinished, one.unfinished_bytes, one.dispatcher.in_flight) == (0, 0, 0)
+    assert door(path).held == []
+
+
+def test_a_held_signal_that_is_expelled_goes_as_a_letter_also_after_a_restart(path: Path) -> None:
+    one, (trace_id,) = holding(path)
+    for _ in range(STRIKES):
+        one.strike(death(trace_id))
+    one.settle()
+    assert one.held == []
+    assert approve(one, trace_id) is None
+    assert [each.kind for each in one.dispatcher.due(0.0)] == [2]
+    again = door(path, epoch=2)
+    assert again.held == []
+    assert [each.kind for each in again.dispatcher.due(0.0)] == [2]
+    assert again.expire(NOW + 1e6) == []
+    again.finish(outcome(trace_id, "failed"))
+    again.settle()
+    assert again.unfinished_bytes == 0
+
+
+def test_a_journal_from_before_there_were_held_signals_is_read_as_ever(path: Path) -> None:
+    one = door(path)
+    trace_id, _ = one.take_in(SIGNAL, NOW)
+    one.settle()
+    one.intake.connection.execute("DROP TABLE held")
+    assert due(door(path)) == [(trace_id, None)]

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ark import Agent, Context, Durability, Effect, Signal
+from ark import Agent, Context, Durability, Effect, Hold, Signal
 from ark.errors import AgentError
+from ark.ruling import rule, verify_ruling
 from ark.testing import TestContext, drive
 
 CASE = Signal(symbol="AAPL", direction="long", price=190.0)
@@ -93,6 +94,31 @@ def test_what_cannot_travel_fails_here_already(desk: TestContext) -> None:
 
     with pytest.raises(TypeError):
         drive(Careless(), CASE, desk)
+
+
+def test_a_hold_is_driven_like_an_answer_and_a_ruling_is_the_tests(desk: TestContext) -> None:
+    class Asking(Careful):
+        def handle(self, message: Signal, context: Context) -> Any:
+            if context.ruling is None:
+                return Hold(context.now() + 5, "is this wise?", {"price": message.price})
+            verify_ruling(context.secret("approval"), context.trace_id, context.ruling)
+            return Note(context.ruling.word)
+
+    assert drive(Asking(), CASE, desk) == Hold(10.0, "is this wise?", {"price": 190.0})
+    desk.ruling = rule(b"key", desk.trace_id, approved=True, by="ada", reason="looked", at=6.0)
+    assert drive(Asking(), CASE, desk) == Note("approved")
+
+
+def test_beats_free_space_and_halts_are_the_tests(desk: TestContext) -> None:
+    assert (desk.beat_age("watchdog"), desk.ruling) == (0.0, None)
+    desk.beats = {"watchdog": 7.5, "kenny": None}
+    assert (desk.beat_age("watchdog"), desk.beat_age("kenny"), desk.beat_age("joey")) == (7.5, None, 0.0)
+    desk.free = 5
+    assert desk.free_bytes() == 5
+    desk.halt("the watchdog is gone")
+    desk.halt("so is kenny")
+    assert desk.halted() == desk.halt_reason == "the watchdog is gone"
+    assert desk.events == [("halt", {"at": 5.0, "reason": "the watchdog is gone", "by": "careful"})]
 
 
 def test_an_exact_amount_is_exact_behind_the_wire(agent: Careful, desk: TestContext) -> None:
