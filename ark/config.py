@@ -131,10 +131,12 @@ class WatchdogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         interval_s: The interval of heartbeats.
         missed: How many may be missed.
+        graveyard_interval_s: The interval of checks of the rule book's seal; while it is broken, trading is halted.
     """
 
     interval_s: Seconds = 1.0
     missed: Annotated[int, Meta(ge=1, le=1000)] = 2
+    graveyard_interval_s: Annotated[float, Meta(gt=0, le=10)] = 10.0
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

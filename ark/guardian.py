@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 import ark
+from ark import seal
 from ark.blackbox import read
 from ark.config import Config
 from ark.control import Duty
@@ -61,7 +62,7 @@ class Guardian:
         """Run the node; return after a clean stop.
 
         Raises:
-            NodeError: It cannot start here (locked, a port taken, home not writable).
+            NodeError: It cannot start here (locked, a port taken, home not writable, rules of another signer).
             BootError: The tree cannot come up, or does not stay up.
         """
         os.umask(0o077)  # whatever a node writes, Thespian's logs included, is for its owner only
@@ -76,6 +77,7 @@ class Guardian:
         try:
             self._home.clear_run()
             self._check_ports()
+            self._check_seal()
             self._home.write_node(self._facts())
             _preload()
             self._start(engine, incarnation=1)
@@ -183,6 +185,17 @@ class Guardian:
             "metrics": f"http://{self._config.metrics.listen}" if self._config.metrics.enabled else None,
             "started_at": time.time(),
         }
+
+    def _check_seal(self) -> None:
+        """A broken seal does not keep the node down: what is open needs looking after. It starts halted."""
+        report = seal.begin(self._home.keys)
+        os.environ[seal.KEY_VARIABLE] = seal.pinned(self._home.keys)
+        if report.ok:
+            return
+        reason = f"the seal of the rule book is broken: {'; '.join(report.faults)}"
+        self._home.halt_once(reason, by="guardian", at=time.time())
+        self._say("TRADING IS HALTED: " + reason)
+        self._say("  mend it, see `ark-run seal verify`, then lift the halt with `ark-run resume`")
 
     def _check_ports(self) -> None:
         wanted = {

@@ -224,7 +224,7 @@ def pinned(keys: Path) -> str:
 
 
 def sign(key_path: Path, folder: Path = _FOLDER) -> Seal:
-    """Sign the rule book as it is now, write `seal.json`, and take the write bits from all that is sealed.
+    """Take the write bits from the rule book, sign it as it is now, and write `seal.json`.
 
     Args:
         key_path: The private key; made if there is none.
@@ -235,6 +235,7 @@ def sign(key_path: Path, folder: Path = _FOLDER) -> Seal:
         OSError: The files cannot be read, or the seal cannot be written.
     """
     key = load_or_make_key(key_path)
+    graveyard.seal.write_protect(folder)
     digest = graveyard.seal.digest(folder)
     sealed_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     seal = Seal(
@@ -247,8 +248,8 @@ def sign(key_path: Path, folder: Path = _FOLDER) -> Seal:
     )
     fresh = folder / f".{graveyard.seal.SEAL}.{os.getpid()}"
     fresh.write_bytes(msgspec.json.format(msgspec.json.encode(seal)) + b"\n")
+    fresh.chmod(0o444)
     fresh.replace(folder / graveyard.seal.SEAL)
-    graveyard.seal.write_protect(folder)
     return seal
 
 

@@ -41,8 +41,8 @@ _OF_IMPORT = frozenset(
     ("__builtins__", "__cached__", "__file__", "__loader__", "__name__", "__package__", "__path__", "__spec__")
 )
 """What Python puts into every module by itself."""
-_OF_CLASS = frozenset(("__dict__", "__module__", "__weakref__", "_abc_impl"))
-"""The same for classes."""
+_OF_CLASS = frozenset(("__dict__", "__module__", "__weakref__", "_abc_impl", "__msgspec_cache__"))
+"""The same for classes, and what msgspec notes there when it first meets one."""
 _OF_WRAPPERS = ("__func__", "__wrapped__", "fget", "fset", "fdel", "__origin__", "__args__")
 """What methods in their wrappers, properties, cached functions and types with arguments are made of."""
 _OF_CONTEXT = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")

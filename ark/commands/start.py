@@ -23,6 +23,7 @@ from ark import config as configuration
 from ark.errors import NodeError
 from ark.guardian import Guardian
 from ark.home import Home, default_home
+from ark.seal import PIN
 
 HELP = "start a node in the foreground"
 
@@ -53,6 +54,8 @@ def find_config(home: Path, named: Path | None) -> Path | None:
 def _begin_demo(home: Home) -> None:
     """Make a home the demo's own, and empty it of an earlier demo: its bars would all be old ones.
 
+    Nor is it held to the signer of the rules then: a checkout's may have changed with its rules.
+
     Raises:
         NodeError: The home holds what no demo has written.
     """
@@ -66,8 +69,8 @@ def _begin_demo(home: Home) -> None:
             hint="give the demo a home of its own: --home DIR",
         )
     mark.touch()
-    for path in home.data.iterdir():
-        path.unlink()
+    for path in (*home.data.iterdir(), home.keys / PIN):
+        path.unlink(missing_ok=True)
 
 
 def _end_demo(home: Home) -> None:
