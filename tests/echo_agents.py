@@ -49,7 +49,7 @@ class Middle(Agent[Passed]):
 
 
 class Asker(Middle):
-    """Holds what its metadata says, halts, tells what it sees; not ready while a file named in its settings is there."""
+    """Holds what its metadata says, halts, and tells what it sees; not ready while the file `gate` is there."""
 
     secrets = ("ruling",)
     tick_s = 0.05

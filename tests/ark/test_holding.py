@@ -180,11 +180,13 @@ def live(
     wanted = signals(seed)
     report = world.run(wanted, most_steps=20_000)
     accepted = list(world.intake_database.execute("SELECT trace_id, symbol, payload FROM signals ORDER BY seq"))
-    held = {
-        trace_id
+    wishes = {
+        trace_id: msgspec.msgpack.decode(payload, type=Signal).metadata.get("hold")
         for trace_id, _, payload in accepted
-        if msgspec.msgpack.decode(payload, type=Signal).metadata.get("hold")
     }
+    held = {trace_id for trace_id, wish in wishes.items() if wish}
+    failed = {trace_id for trace_id, outcome in report.outcomes.items() if outcome["status"] == "failed"}
+    assert failed == {trace_id for trace_id, wish in wishes.items() if wish == "poison"}
     assert len(report.published) == len(set(report.published)) == len(wanted)
     assert set(report.accepted) <= set(report.outcomes)
 
