@@ -36,7 +36,10 @@ def measure(status: dict[str, Any]) -> Iterator[Metric]:
         ("ark_dead_letters", "dead_letters", "Signals that the pipeline gave up on."),
     ):
         yield CounterMetricFamily(name, text, value=signals[key])
-    yield GaugeMetricFamily("ark_signals_in_flight", "Accepted signals without an outcome.", signals["in_flight"])
+    yield GaugeMetricFamily(
+        "ark_signals_in_flight", "Accepted signals without an outcome that are not held.", signals["in_flight"]
+    )
+    yield GaugeMetricFamily("ark_signals_held", "Signals that wait for a person.", signals["held"])
     yield GaugeMetricFamily("ark_halted", "1 while trading is halted.", int(status["halted"]))
     up = GaugeMetricFamily("ark_child_up", "1 while the child runs.", labels=["name", "kind", "version"])
     restarts = CounterMetricFamily("ark_child_restarts", "Starts after the first one.", labels=["name"])

@@ -13,6 +13,7 @@ from ast import literal_eval
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -184,6 +185,8 @@ def test_the_status_counts_what_is_held_apart_from_what_is_in_flight(asking: Nod
     during = asking.status()["signals"]
     assert (during["held"], during["in_flight"]) == (before["held"] + 3, before["in_flight"])
     assert during["accepted"] == during["completed"] + during["held"] + during["in_flight"]
+    with urlopen(f"http://{asking.metrics}/metrics", timeout=10) as page:
+        assert f"ark_signals_held {during['held']}.0" in page.read().decode()
     for each in ids:
         client.refuse(each, reason="enough seen")
         client.outcome(each, timeout_s=10.0)

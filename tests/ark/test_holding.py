@@ -242,6 +242,24 @@ def test_where_nobody_ever_answers_the_deadline_does() -> None:
         assert report.rulings == {}
 
 
+class Halting(Early):
+    """Halts at the first signal that it sees."""
+
+    def handle(self, message: Passed, context: Context) -> Passed:
+        if context.halted() is None:
+            context.halt(f"at {context.trace_id}")
+        assert context.halted() is not None
+        return super().handle(message, context)
+
+
+def test_a_simulated_halt_stands_for_every_agent_and_outlives_them_all() -> None:
+    agents = [(name, Halting if each is Early else each) for name, each in AGENTS]
+    for seed in range(1, 20):
+        world = Simulation(agents, seed=seed, faults=FAULTS, secrets={"ruling": SECRET}, answer=by_a_die)
+        report = world.run(signals(seed), most_steps=20_000)
+        assert world.halt_reason in {f"at {trace_id}" for trace_id in report.outcomes}
+
+
 class Unruly(Stage):
     """Forgets the ruling where it answers from its journal."""
 
