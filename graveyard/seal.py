@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from decimal import Context, Decimal
 from functools import lru_cache
 from pathlib import Path
-from types import FunctionType, MemberDescriptorType, ModuleType
+from types import FunctionType, MappingProxyType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import graveyard.rules
@@ -43,9 +43,9 @@ _OF_IMPORT = frozenset(
 """What Python puts into every module by itself."""
 _OF_CLASS = frozenset(("__dict__", "__module__", "__weakref__", "_abc_impl", "__msgspec_cache__"))
 """The same for classes, and what msgspec notes there when it first meets one."""
-_OF_WRAPPERS = ("__func__", "__wrapped__", "fget", "fset", "fdel", "__origin__", "__args__")
+_WRAPPERS = ("__func__", "__wrapped__", "fget", "fset", "fdel", "__origin__", "__args__")
 """What methods in their wrappers, properties, cached functions and types with arguments are made of."""
-_OF_CONTEXT = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
+_CONTEXT = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 """What a context of decimal arithmetic is made of, beside its traps."""
 _PLAIN = frozenset((str, bytes, int, float, bool, Decimal, type(None)))
 
@@ -219,7 +219,7 @@ class _Comparison:
             return  # the standard library's, or a value that Python keeps only once
         kind = type(sealed)
         if kind in _PLAIN:
-            if type(loaded) is not kind or repr(sealed) != repr(loaded):
+            if type(loaded) is not kind or sealed != loaded or repr(sealed) != repr(loaded):
                 self._is_another(path, sealed, loaded)
             return
         twin = self._twins.get(id(sealed))
@@ -259,8 +259,10 @@ class _Comparison:
             return
         if loaded.__globals__ is not self._globals.get(id(sealed.__globals__), sealed.__globals__):
             self._faults.append(f"{path} is another function, it looks up its names elsewhere")
-        self._value(f"{path}.__defaults__", sealed.__defaults__, loaded.__defaults__)
-        self._value(f"{path}.__kwdefaults__", sealed.__kwdefaults__, loaded.__kwdefaults__)
+        if sealed.__defaults__ is not loaded.__defaults__:
+            self._value(f"{path}.__defaults__", sealed.__defaults__, loaded.__defaults__)
+        if sealed.__kwdefaults__ is not loaded.__kwdefaults__:
+            self._value(f"{path}.__kwdefaults__", sealed.__kwdefaults__, loaded.__kwdefaults__)
         if sealed.__dict__ or loaded.__dict__:
             self._members(path, sealed.__dict__, loaded.__dict__)
         cells = zip(sealed.__closure__ or (), loaded.__closure__ or (), strict=True)
@@ -268,17 +270,30 @@ class _Comparison:
             self._value(f"{path}.<{name}>", _inside(own), _inside(other))
 
     def _data(self, path: str, sealed: Any, loaded: Any) -> None:
-        if isinstance(sealed, Mapping):
+        if isinstance(sealed, (dict, MappingProxyType)):
             self._sequence(f"{path}: key ", list(sealed), list(loaded))
             for key, own, other in zip(sealed, sealed.values(), loaded.values(), strict=False):
                 self._value(f"{path}[{key!r}]", own, other)
-        elif isinstance(sealed, tuple | list):
+        elif isinstance(sealed, (tuple, list)):
             self._sequence(path, sealed, loaded)
-        elif isinstance(sealed, set | frozenset):
+        elif isinstance(sealed, (set, frozenset)):
             self._sequence(path, sorted(sealed, key=repr), sorted(loaded, key=repr))
-        elif state := _state(sealed):
-            self._members(path, state, _state(loaded))
-        elif repr(sealed) != repr(loaded):
+        elif type(sealed) is Context:
+            self._members(path, _of_context(sealed), _of_context(loaded))
+        else:
+            self._object(path, sealed, loaded)
+
+    def _object(self, path: str, sealed: Any, loaded: Any) -> None:
+        kind: Any = type(sealed)
+        is_told = False
+        for name in _parts(kind):
+            own, other = getattr(sealed, name, _Absent), getattr(loaded, name, _Absent)
+            is_told = is_told or own is not _Absent
+            if own is not other:
+                self._value(f"{path}.{name}", own, other)
+        if kind.__module__.startswith(_PRIVATE) and hasattr(sealed, "__dict__"):
+            self._members(path, sealed.__dict__, loaded.__dict__)
+        elif not is_told and repr(sealed) != repr(loaded):
             self._is_another(path, sealed, loaded)
 
     def _sequence(self, path: str, sealed: Any, loaded: Any) -> None:
@@ -297,28 +312,21 @@ def _inside(cell: Any) -> Any:
         return _Absent
 
 
-def _state(value: Any) -> dict[str, Any]:
-    """What makes an object what it is, by name; nothing for one that is told by its `repr`."""
-    kind: Any = type(value)
-    if kind is Context:
-        # Its flags are what the last calculation left behind.
-        return {**{name: getattr(value, name) for name in _OF_CONTEXT}, "traps": dict(value.traps)}
-    state = {name: getattr(value, name) for name in _parts(kind) if hasattr(value, name)}
-    if kind.__module__.startswith((_PRIVATE, _PACKAGE)):
-        state |= getattr(value, "__dict__", {})
-    return state
+def _of_context(context: Context) -> dict[str, Any]:
+    """A context of decimal arithmetic without its flags, which are what the last calculation left behind."""
+    return {**{name: getattr(context, name) for name in _CONTEXT}, "traps": dict(context.traps)}
 
 
 @lru_cache(maxsize=256)
 def _parts(kind: type) -> tuple[str, ...]:
-    """The names under which objects of a class keep what they are made of."""
+    """The names under which objects of a class keep what they are made of; none where their `repr` tells it."""
     if issubclass(kind, Path | MemberDescriptorType):
         return ()
-    found = [*_OF_WRAPPERS]
+    found: list[str] = []
     for each in kind.__mro__:
         slots = vars(each).get("__slots__", ())
         found += (slots,) if isinstance(slots, str) else slots
-    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
+    return tuple(name for name in found if name not in ("__dict__", "__weakref__")) or _WRAPPERS
 
 
 def _show(value: Any) -> str:
