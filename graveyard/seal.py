@@ -35,8 +35,8 @@ SEAL = "seal.json"
 _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _PACKAGE = "graveyard"
 _PRIVATE = "_sealed_graveyard"
-_MOST = 20
-"""Nobody reads more faults than that."""
+_MOST = 5
+"""Nobody reads more differences than that; one edited line moves all code below it."""
 _OF_IMPORT = frozenset(
     ("__builtins__", "__cached__", "__file__", "__loader__", "__name__", "__package__", "__path__", "__spec__")
 )
@@ -188,7 +188,7 @@ class _Comparison:
                     self._twins[id(value)] = (f"{name}.{key}", vars(loaded).get(key, _Absent))
 
     def faults(self) -> tuple[str, ...]:
-        """Every difference, at most `_MOST`."""
+        """The first differences, and how many more there are."""
         for name, own, loaded in self._pairs:
             if loaded.__builtins__ not in (builtins, vars(builtins)):
                 self._faults.append(f"{name} has built-in functions of its own")
@@ -198,7 +198,8 @@ class _Comparison:
                 if type(value) is ModuleType and f"{name}.{key}" not in sys.modules
             }
             self._members(name, vars(own), vars(loaded), _OF_IMPORT | unloaded)
-        return tuple(self._faults[:_MOST])
+        more = len(self._faults) - _MOST
+        return (*self._faults[:_MOST], *([f"the memory differs in {more} more places"] if more > 0 else ()))
 
     def _members(
         self, path: str, sealed: Mapping[str, Any], loaded: Mapping[str, Any], ignored: frozenset[str] = frozenset()

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 import graveyard
 from ark import seal
+from ark.commands import start
 from ark.commands.seal import main
 from ark.errors import NodeError
+from ark.home import Home
 from ark.seal import Seal, SealError, Sealing, begin, check, fingerprint, load_or_make_key, pinned, sign
 
 FOLDER = graveyard.seal.FOLDER
@@ -343,3 +345,13 @@ def test_the_command_signs_and_names_the_key(
     out = capsys.readouterr().out
     assert made.digest in out
     assert fingerprint(made.public_key) in out
+
+
+def test_a_demo_is_not_held_to_the_signer_of_an_earlier_one(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    start._begin_demo(home)
+    (home.keys / seal.PIN).write_text("ab" * 32)
+
+    start._begin_demo(home)
+
+    assert pinned(home.keys) == ""
