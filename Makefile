@@ -7,7 +7,7 @@ ARK_HOME ?= $(CURDIR)/.ark
 PYTEST ?=
 KEY ?=
 BIN := $(VENV)/bin
-# Git keeps no modes but one bit: whoever installs takes the write bits from the rules.
+# Git keeps no modes but one bit: whoever installs or tests takes the write bits from the rules.
 PROTECT := $(BIN)/python -c 'from graveyard.seal import write_protect; write_protect()'
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -22,6 +22,7 @@ start: $(VENV)/.installed ## make the environment, install, and run the demo unt
 	@exec $(BIN)/ark-run start --demo --home "$(ARK_HOME)"
 
 test: $(VENV)/.installed-test lint ## lint, types, layers, then every test but the soak
+	@$(PROTECT)
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
@@ -56,6 +57,7 @@ services: ## get what tests need from outside Python: Node.js and two packages o
 	@echo "services: Node.js $$(node --version), examples/node is ready"
 
 soak: $(VENV)/.installed-test ## the long tests
+	@$(PROTECT)
 	$(BIN)/python -m pytest -m soak $(PYTEST)
 
 bench: $(VENV)/.installed-test ## measure, and print a table
