@@ -18,7 +18,7 @@ from ark.signal import Bar
 __all__ = ["Broker", "BrokerFill", "Order", "OrderRejected", "OrderState", "describe"]
 
 Side = Literal["buy", "sell"]
-Leg = Literal["entry", "stop", "target", "cancel"]
+Leg = Literal["entry", "stop", "target", "close", "cancel"]
 
 
 class OrderRejected(ArkError):
@@ -65,15 +65,16 @@ class OrderState(msgspec.Struct, frozen=True):
 
     Attributes:
         order: As it was submitted.
-        status: `working` (the entry is open), `filled` (the position stands), `closed` (a leg ended it),
-            `cancelled` (before the entry), or `rejected`.
+        status: `working` (the entry is open), `filled` (the position stands), `closed` (a leg or `Broker.close`
+            ended it), `cancelled` (before the entry), or `rejected`.
         protected: Whether the legs stand at the broker.
         submitted_at: Seconds since the epoch, as all times here.
         moment: The caller's number of the last thing that changed it; see `Broker.on_bar`.
         reason, message: Why it was rejected.
         average_price: What the entry got.
         filled_at: When.
-        exit_leg, exit_price, closed_at: The leg that ended the position, what it got, and when.
+        exit_leg, exit_price, closed_at: What ended the position (`stop`, `target`, or `close` at the market), what
+            it got, and when.
         fees: Entry and exit together, quote currency.
     """
 
@@ -105,7 +106,7 @@ class BrokerFill(msgspec.Struct, frozen=True):
         client_order_id: The order's.
         symbol: What was traded.
         side: Of this fill: that of the order for the entry, the other one for a leg.
-        leg: `entry`, `stop`, `target`, or `cancel` with quantity 0.
+        leg: `entry`, `stop`, `target`, `close`, or `cancel` with quantity 0.
         quantity: Units.
         price, fee: Quote currency.
         at: Seconds since the epoch.
@@ -129,6 +130,9 @@ class Broker(Protocol):
     things again; a moment that is not younger than an order's own never touches that order.
     """
 
+    live: bool
+    """Whether it is a market of its own, with other people's money in it, and not one on paper."""
+
     def submit(self, order: Order, *, at: float, moment: int = 0, reference: Decimal | None = None) -> OrderState:
         """Send an order.
 
@@ -146,7 +150,28 @@ class Broker(Protocol):
         """What the broker knows of an order, rejected ones too; None: it never came."""
 
     def cancel(self, client_order_id: str, *, at: float, moment: int = 0) -> OrderState | None:
-        """Cancel the entry if it is still open, otherwise both legs: one never goes without the other."""
+        """Cancel the entry if it is still open, otherwise both legs: one never goes without the other.
+
+        A filled order is left without protection by this. Kenny never does that: he cancels what he has just
+        seen working, ends positions with `close`, and closes what he finds without its legs.
+        """
+
+    def close(self, client_order_id: str, *, at: float, moment: int = 0) -> OrderState | None:
+        """End the position of a filled order at the market, its legs with it: none of them outlives it.
+
+        An order that is anything but filled stays as it is, so that asking twice does no harm.
+
+        Args:
+            client_order_id: Ours.
+            at: Now, seconds since the epoch.
+            moment: The caller's number; see above.
+
+        Returns:
+            The order after it, or None if it never came.
+        """
+
+    def working(self) -> list[OrderState]:
+        """Every order whose entry is open, oldest first."""
 
     def concerns(self, symbol: str) -> bool:
         """Whether anything of ours is open in the symbol."""

@@ -51,7 +51,10 @@ class PaperBroker:
 
     Attributes:
         books: Cash and positions.
+        live: False: it is on paper.
     """
+
+    live = False
 
     def __init__(
         self,
@@ -68,6 +71,8 @@ class PaperBroker:
         self._changes = Changes()
         self._working = _NOTHING
         self._open: dict[str, dict[str, OrderState]] = {}
+        self._entries: dict[str, OrderState] = {}
+        self._prices: dict[str, Decimal] = {}
         self._recent: deque[BrokerFill] = deque(maxlen=RECENT)
         self._load()
 
@@ -107,6 +112,10 @@ class PaperBroker:
         if self._depth:
             self._write()
         return self._store.fills(after, limit)
+
+    def working(self) -> list[OrderState]:
+        """Every order whose entry is open, oldest first."""
+        return list(self._entries.values())
 
     def concerns(self, symbol: str) -> bool:
         """Whether an order is open or a position held in the symbol."""
@@ -196,6 +205,22 @@ class PaperBroker:
                 self._keep(state)
             return state
 
+    def close(self, client_order_id: str, *, at: float, moment: int = 0) -> OrderState | None:
+        """End the position of a filled order at its newest mark and the slippage, its legs with it.
+
+        Where longs and shorts of a symbol are even no position has a mark: the last price seen counts then, and
+        after a restart what the entry got.
+        """
+        state = self.find(client_order_id)
+        if state is None or state.status != "filled" or state.average_price is None:
+            return state
+        symbol, side = state.order.symbol, _other(state.order.side)
+        position = self.books.positions.get(symbol)
+        mark = self._prices.get(symbol, state.average_price) if position is None else position.mark
+        with self.batch():
+            price = slip(mark, side, self._costs)
+            return self._leave(state, "close", price, at, max(moment, state.moment))
+
     def on_bar(self, symbol: str, bar: Bar, *, at: float, moment: int) -> None:
         """Fill what a bar reaches. A bar that is not newer than the symbol's last is ignored."""
         if not self.concerns(symbol) or bar.ts <= self._seen.get(symbol, _NEVER):
@@ -278,25 +303,26 @@ class PaperBroker:
         self._keep(state)
         return state
 
-    def _leave(self, state: OrderState, leg: Leg, price: Decimal, at: float, moment: int) -> None:
-        paid = self._execute(state.order, "sell" if state.order.side == "buy" else "buy", leg, price, at)
-        self._keep(
-            _replace(
-                state,
-                status="closed",
-                protected=False,
-                moment=moment,
-                exit_leg=leg,
-                exit_price=price,
-                closed_at=at,
-                fees=state.fees + paid,
-            )
+    def _leave(self, state: OrderState, leg: Leg, price: Decimal, at: float, moment: int) -> OrderState:
+        paid = self._execute(state.order, _other(state.order.side), leg, price, at)
+        state = _replace(
+            state,
+            status="closed",
+            protected=False,
+            moment=moment,
+            exit_leg=leg,
+            exit_price=price,
+            closed_at=at,
+            fees=state.fees + paid,
         )
+        self._keep(state)
+        return state
 
     def _execute(self, order: Order, side: Side, leg: Leg, price: Decimal, at: float) -> Decimal:
         paid = fee(order.quantity, price, self._costs)
         self.books.apply(order.symbol, side, order.quantity, price, paid)
         self._changes.positions.add(order.symbol)
+        self._prices[order.symbol] = price
         self._record(order, leg, at, side=side, quantity=order.quantity, price=price, paid=paid)
         return paid
 
@@ -317,6 +343,7 @@ class PaperBroker:
         self._changes.fills.append(line)
 
     def _mark(self, symbol: str, price: Decimal) -> None:
+        self._prices[symbol] = price
         if symbol in self.books.positions:
             self.books.mark(symbol, price)
             self._changes.positions.add(symbol)
@@ -334,12 +361,14 @@ class PaperBroker:
         before = None if of_symbol is None else of_symbol.pop(name, None)
         if before is not None and before.status == "working":
             self._working = EXACT.subtract(self._working, EXACT.multiply(order.quantity, order.price))
+            del self._entries[name]
         if state.open:
             if of_symbol is None:
                 of_symbol = self._open[order.symbol] = {}
             of_symbol[name] = state
             if state.status == "working":
                 self._working = EXACT.add(self._working, EXACT.multiply(order.quantity, order.price))
+                self._entries[name] = state
         elif of_symbol is not None and not of_symbol:
             del self._open[order.symbol]
 
@@ -350,12 +379,18 @@ class PaperBroker:
         self._changes = Changes()
         self._working = _NOTHING
         self._open.clear()
+        self._entries.clear()
+        self._prices.clear()
         for state in store.open_orders():
             self._keep(state)
         self._changes.orders.clear()
         self._seen = store.markets()
         self._head = store.head()
         self._recent.clear()
+
+
+def _other(side: Side) -> Side:
+    return "sell" if side == "buy" else "buy"
 
 
 def _reaches(state: OrderState, low: float, high: float) -> bool:

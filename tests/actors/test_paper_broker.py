@@ -190,6 +190,74 @@ class TestLegs:
         assert broker.cancel("unknown", at=3.0) is None
 
 
+class TestClosing:
+    @pytest.mark.parametrize(("make", "price"), [(order, "98.9010"), (short, "99.0990")])
+    def test_a_position_ends_at_its_newest_mark_with_slippage_and_fee(self, make: object, price: str) -> None:
+        broker = paper(costs=Costs(D(0), D(1), D(1), D(10)))
+        broker.submit(make(), at=1.0, moment=1)  # type: ignore[operator]
+        broker.on_price("AAPL", D(99), at=2.0, moment=2)
+        state = broker.close("ark-1", at=3.0, moment=3)
+        assert state == found(broker)
+        assert (state.status, state.exit_leg, state.exit_price) == ("closed", "close", D(price))
+        assert (state.closed_at, state.fees, state.protected) == (3.0, D(2), False)
+        assert legs(broker)[1][::2] == ("close", D(price))
+        assert broker.positions() == {}
+        assert describe(state)["exit_leg"] == "close"
+
+    def test_no_leg_outlives_it_and_it_ends_only_once(self) -> None:
+        connection = apsw.Connection(":memory:")
+        broker = paper(connection)
+        broker.submit(order(), at=1.0, moment=1)
+        broker.close("ark-1", at=2.0)
+        for again in (broker, paper(connection)):
+            again.close("ark-1", at=3.0)
+            again.cancel("ark-1", at=3.0)
+            again.on_bar("AAPL", bar(1, 100, 120, 80, 100), at=4.0, moment=4)
+            assert not again.concerns("AAPL")
+            assert [each[0] for each in legs(again)] == ["entry", "close"]
+
+    def test_only_a_filled_order_is_closed(self) -> None:
+        broker = paper()
+        broker.submit(order(type="limit"), at=1.0, moment=1, reference=D(102))
+        state = broker.close("ark-1", at=2.0)
+        assert state is not None
+        assert state.status == "working"
+        assert broker.close("unknown", at=2.0) is None
+        assert legs(broker) == []
+
+    def test_a_position_without_legs_can_be_closed(self) -> None:
+        broker = paper()
+        broker.submit(order(), at=1.0, moment=1)
+        broker.cancel("ark-1", at=2.0)
+        broker.close("ark-1", at=3.0)
+        assert legs(broker)[1] == ("close", "sell", D(100))
+
+    def test_where_long_and_short_are_even_the_last_price_seen_counts(self) -> None:
+        connection = apsw.Connection(":memory:")
+        broker = paper(connection)
+        broker.submit(order("a"), at=1.0, moment=1)
+        broker.submit(short("b"), at=1.0, moment=2)
+        broker.on_price("AAPL", D(102), at=2.0, moment=3)
+        broker.close("a", at=3.0)
+        assert legs(broker)[2] == ("close", "sell", D(102))
+        assert broker.positions()["AAPL"].quantity == -10
+        broker.submit(order("c", price=D(103)), at=4.0, moment=4)
+        paper(connection).close("b", at=5.0)
+        assert legs(paper(connection))[4] == ("close", "buy", D(100)), "what the entry got"
+
+    def test_working_entries_are_listed_until_they_are_filled_or_cancelled(self) -> None:
+        connection = apsw.Connection(":memory:")
+        broker = paper(connection)
+        for moment, name in enumerate("abc", 1):
+            broker.submit(order(name, type="limit", symbol=name), at=float(moment), moment=moment, reference=D(102))
+        broker.submit(order("d"), at=4.0, moment=4)
+        assert [each.order.client_order_id for each in broker.working()] == ["a", "b", "c"]
+        assert paper(connection).working() == broker.working()
+        broker.cancel("a", at=5.0)
+        broker.on_price("b", D(99), at=5.0, moment=5)
+        assert [each.order.client_order_id for each in broker.working()] == ["c"]
+
+
 class TestTime:
     def test_a_bar_that_is_not_newer_than_the_last_is_ignored(self) -> None:
         connection = apsw.Connection(":memory:")
@@ -335,6 +403,7 @@ steps = st.one_of(
     st.tuples(st.just("limit"), st.sampled_from("AB"), st.booleans(), st.integers(1, 50), prices),
     st.tuples(st.just("price"), st.sampled_from("AB"), prices),
     st.tuples(st.just("cancel"), st.integers(0, 20)),
+    st.tuples(st.just("close"), st.integers(0, 20)),
     st.tuples(st.just("restart")),
 )
 
@@ -364,6 +433,8 @@ def test_cash_and_positions_are_what_the_fills_say_to_the_last_digit(course: lis
             broker.on_price(rest[0], rest[1], at=float(moment), moment=moment)  # type: ignore[arg-type]
         elif what == "cancel":
             broker.cancel(f"o{rest[0]}", at=float(moment), moment=moment)
+        elif what == "close":
+            broker.close(f"o{rest[0]}", at=float(moment), moment=moment)
         else:
             broker = paper(connection, Costs())
     assert reasons <= {"INSUFFICIENT_BUYING_POWER"}
@@ -384,7 +455,7 @@ def test_cash_and_positions_are_what_the_fills_say_to_the_last_digit(course: lis
     assert (again.cash, again.equity, again.positions()) == (broker.cash, broker.equity, broker.positions())
     assert again.books.gross == broker.books.gross
     entries = [each.client_order_id for each in fills if each.leg == "entry"]
-    exits = [each.client_order_id for each in fills if each.leg in ("stop", "target")]
+    exits = [each.client_order_id for each in fills if each.leg in ("stop", "target", "close")]
     assert len(entries) == len(set(entries))
     assert len(exits) == len(set(exits))
     assert set(exits) <= set(entries)
