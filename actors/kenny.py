@@ -8,13 +8,20 @@ What he guarantees, and how:
   the broker is called, and after a crash the broker is asked before anything is sent.
 - A halt and an expired approval stop an order up to the moment of sending, also one intended before a crash.
 - Every reservation ends: whatever way an approved plan ends, a numbered fill tells HRM.
+- While trading is halted no entry stays at the broker: those that work are cancelled within a tick, and before
+  the broker is shown any price. The stops and targets of positions stay.
+- No entry waits for longer than its plan allows.
+- A position whose legs are gone is closed at the market within seconds: nobody may hold one without its stop.
+- What HRM wants closed is closed, halted or not, and only once.
 
-What he does not do: cancel working entries at a halt, or protect a position whose legs someone cancelled.
+All of this survives kill -9: the broker commits what it did by itself, and its record of fills is the truth that
+Kenny takes over. He asks it of every order that had not ended when he starts.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from typing import Literal
@@ -27,7 +34,7 @@ from actors.brokers.matching import Costs
 from actors.brokers.paper import CASH, MARGIN, PaperBroker
 from actors.desk import Desk
 from actors.fills import FillLog
-from actors.messages import Case, Execution, FillsHead, FillsWanted, Plan
+from actors.messages import Case, CloseWanted, Execution, FillsHead, FillsWanted, Plan
 from actors.ratelimit import Limit
 from actors.settings import read
 from ark.agent import Agent, Context, Durability, Effect
@@ -40,7 +47,12 @@ RISK = "hrm"
 """The agent that keeps the reservations and hears of every fill."""
 CHUNK = 500
 """So many fills are sent again at once; whoever is further behind asks again."""
+PREFIX = "ark-"
+"""What every client order id of ours begins with; orders of a person at the same broker do not."""
+PROTECTION_S = 5.0
+"""Every so many seconds Kenny looks whether positions have their legs."""
 
+_WAITED = "the plan's entry may not wait any longer"
 _plans = msgspec.msgpack.Decoder(Plan)
 _cases = msgspec.msgpack.Decoder(Case)
 _replace = msgspec.structs.replace
@@ -95,7 +107,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
 
 def client_order_id(trace_id: str) -> str:
     """The one order id of a signal: 44 characters, since brokers allow 48."""
-    return "ark-" + hashlib.sha256(trace_id.encode()).hexdigest()[:40]
+    return PREFIX + hashlib.sha256(trace_id.encode()).hexdigest()[:40]
 
 
 class Kenny(Agent[Case]):
@@ -103,9 +115,10 @@ class Kenny(Agent[Case]):
 
     takes = Case
     intends = Intent
-    notices = FillsWanted
+    notices = FillsWanted | CloseWanted
     durability = Durability.POWER
     secrets = ("approval",)
+    tick_s = 0.25
 
     def setup(self, context: Context) -> None:
         """Load the bucket and the orders at hand; take over what the broker did while Kenny was away."""
@@ -117,7 +130,9 @@ class Kenny(Agent[Case]):
         self.broker = self.connect(settings, context)
         self._desk = Desk(context.database, self._limit, context.now())
         self._fills = FillLog(context.database)
+        self._looked_at = -math.inf
         self._take_over(context, announce=False)
+        self._recollect()
         context.send(RISK, FillsHead(self._fills.head))
 
     def connect(self, settings: Settings, context: Context) -> Broker:
@@ -137,16 +152,18 @@ class Kenny(Agent[Case]):
         if case.execution is not None:
             case = _replace(case, execution=None)
         if case.refusal is None and case.decision is not None and case.decision.approved:
-            execution = self._refuse(case, context)
-            if execution is None:
+            answer = self._decide(case, context)
+            if isinstance(answer, Plan):
                 order_id = client_order_id(context.trace_id)
-                if not self._desk.intend(order_id, context.trace_id, case.signal.symbol):
-                    execution, order_id = Execution("failed", "ALREADY_ENDED", "the signal was given up"), ""
-            if execution is not None:
-                case = _replace(case, execution=execution)
+            else:
+                case = _replace(case, execution=answer)
         if not order_id and not self._is_worth_showing(case):
             return case
         return Effect(Intent(case, self._desk.next_moment(), order_id))
+
+    def settle(self, context: Context) -> None:
+        """Let no entry work on while trading is halted."""
+        self._stop_entries(context)
 
     def performing(self, context: Context) -> AbstractContextManager[None]:
         """One commit of the broker's for all orders of a batch."""
@@ -157,6 +174,7 @@ class Kenny(Agent[Case]):
         case = intent.case
         execution = case.execution
         with self.broker.batch():
+            self._stop_entries(context)  # before a price is shown that would fill them
             self._show(intent, context)
             if intent.client_order_id:
                 execution = self._send(intent, context, again=again)
@@ -164,16 +182,31 @@ class Kenny(Agent[Case]):
         if not intent.client_order_id:
             return case
         self._desk.settle(intent.client_order_id, context.trace_id, case.signal.symbol, "answered")
+        if execution is None or execution.status not in ("filled", "working"):
+            self._desk.end(intent.client_order_id)
         return _replace(case, execution=execution)
 
-    def notice(self, notice: FillsWanted, context: Context) -> None:
-        """Send the fills that HRM lacks; after a full chunk the head tells it to ask for the rest."""
-        last = notice.after
+    def tick(self, context: Context) -> None:
+        """Cancel what may not wait any longer, and see that every position has its legs."""
+        self._stop_entries(context)
+        self._expire(context)
+        now = context.now()
+        if abs(now - self._looked_at) >= PROTECTION_S:
+            self._looked_at = now
+            self._protect(context)
+        self._take_over(context)
+
+    def notice(self, notice: FillsWanted | CloseWanted, context: Context) -> None:
+        """Close what HRM wants closed, or send the fills that it lacks.
+
+        The head comes last, also where nothing is lacking: until he has heard it, HRM does not know that.
+        """
+        if isinstance(notice, CloseWanted):
+            self._close(notice, context)
+            return
         for fill in self._fills.after(notice.after, CHUNK):
             context.send(RISK, fill)
-            last = fill.number
-        if last != self._fills.head:
-            context.send(RISK, FillsHead(self._fills.head))
+        context.send(RISK, FillsHead(self._fills.head))
 
     def bury(self, letter: Letter, context: Context) -> Case | None:
         """Say what the broker has of a signal that was given up; an entry that still works is cancelled."""
@@ -190,9 +223,11 @@ class Kenny(Agent[Case]):
             state = self.broker.cancel(order_id, at=context.now(), moment=self._desk.moment)
         self._take_over(context)
         self._desk.settle(order_id, letter.trace_id, letter.symbol, "buried")
+        if state is None or state.status == "rejected":
+            self._desk.end(order_id)
         if case is None or case.approval is None:
             return None
-        if (state is None or state.status == "rejected") and stage != "buried":
+        if (state is None or state.status == "rejected") and stage in (None, "intended"):
             context.send(RISK, self._fills.cancel(letter.trace_id, case.signal, context.now()))
         if state is None:
             return None
@@ -200,8 +235,20 @@ class Kenny(Agent[Case]):
 
     # Before an order.
 
-    def _refuse(self, case: Case, context: Context) -> Execution | None:
-        """Why an approved plan is not sent; None: it is."""
+    def _decide(self, case: Case, context: Context) -> Plan | Execution:
+        """Look at an approved plan once, and note on the desk what came of it."""
+        order_id, symbol = client_order_id(context.trace_id), case.signal.symbol
+        if self._desk.stage(order_id) is not None:
+            return Execution("failed", "ALREADY_ENDED", "the signal had ended before")
+        answer = self._examine(case, context)
+        if isinstance(answer, Plan):
+            self._desk.intend(order_id, context.trace_id, symbol, answer.good_until)
+        else:
+            self._desk.settle(order_id, context.trace_id, symbol, "refused")
+        return answer
+
+    def _examine(self, case: Case, context: Context) -> Plan | Execution:
+        """The plan that HRM approved, or why it is not sent."""
         approval = case.approval
         if approval is None:
             return self._end(case, context, "denied", "APPROVAL_INVALID", "approved without an approval")
@@ -220,8 +267,10 @@ class Kenny(Agent[Case]):
         reason = context.halted()
         if reason is not None:
             return self._end(case, context, "denied", "TRADING_HALTED", reason)
+        if not now <= plan.good_until:
+            return self._end(case, context, "expired", "ENTRY_EXPIRED", _WAITED)
         if self._desk.grant(now):
-            return None
+            return plan
         message = f"more than {self._limit.per_minute:g} orders a minute, {self._limit.burst} at once"
         return self._end(case, context, "denied", "RATE_LIMIT_EXCEEDED", message)
 
@@ -242,6 +291,77 @@ class Kenny(Agent[Case]):
         # What is intended is not at the broker yet; whether it is touched shows only when it is there.
         return self._desk.awaits(symbol) or self.broker.touches(symbol, market.bar, market.price)
 
+    # While orders stand.
+
+    def _stop_entries(self, context: Context) -> None:
+        """While trading is halted: cancel every entry of ours that works at the broker, known here or not."""
+        reason = context.halted()
+        if reason is None:
+            return
+        entries = [state.order.client_order_id for state in self.broker.working()]
+        cancelled = self._cancel([each for each in entries if each.startswith(PREFIX)], context)
+        if cancelled:
+            context.event("entries_cancelled", count=len(cancelled), reason=reason)
+
+    def _expire(self, context: Context) -> None:
+        """Cancel the entries that have waited for as long as their plans allow."""
+        overdue = self._desk.overdue(context.now())
+        for order_id in self._cancel(list(overdue), context):
+            order = overdue[order_id]
+            context.event(
+                "entry_expired", trace_id=order.trace_id, symbol=order.symbol, good_until=order.good_until
+            )
+
+    def _protect(self, context: Context) -> None:
+        """Close every position that should have a stop at the broker and has none."""
+        for order_id in list(self._desk.held):
+            state = self.broker.find(order_id)
+            if state is None or state.status != "filled" or state.protected or state.order.stop_loss is None:
+                continue
+            trace_id = self._desk.trace_of(order_id)
+            closed = self._leave(order_id, context)
+            context.event("unprotected", trace_id=trace_id, symbol=state.order.symbol, closed=closed)
+
+    def _close(self, notice: CloseWanted, context: Context) -> None:
+        """End what came of a signal: an entry that works, or a position."""
+        order_id = client_order_id(notice.trace_id)
+        if self._cancel([order_id], context):
+            what = "entry"
+        elif self._leave(order_id, context):
+            what = "position"
+        else:  # HRM may not have heard how it ended
+            context.send(RISK, FillsHead(self._fills.head))
+            return
+        context.event("closed", trace_id=notice.trace_id, symbol=notice.symbol, what=what, reason=notice.reason)
+
+    def _cancel(self, order_ids: list[str], context: Context) -> list[str]:
+        """Cancel those entries that still work, in one commit of the broker's; give those that are cancelled now.
+
+        Only what was just seen working: to cancel a filled order would take the legs off its position.
+        """
+        if not order_ids:
+            return []
+        cancelled = []
+        with self.broker.batch():
+            for order_id in order_ids:
+                state = self.broker.find(order_id)
+                if state is None or state.status != "working":
+                    continue
+                state = self.broker.cancel(order_id, at=context.now(), moment=self._desk.moment)
+                if state is not None and state.status == "cancelled":
+                    cancelled.append(order_id)
+        self._take_over(context)
+        return cancelled
+
+    def _leave(self, order_id: str, context: Context) -> bool:
+        """End a position at the market; say whether it is over by that."""
+        state = self.broker.find(order_id)
+        if state is None or state.status != "filled":
+            return False
+        state = self.broker.close(order_id, at=context.now(), moment=self._desk.moment)
+        self._take_over(context)
+        return state is not None and state.status == "closed"
+
     # At the broker.
 
     def _show(self, intent: Intent, context: Context) -> None:
@@ -261,20 +381,19 @@ class Kenny(Agent[Case]):
             raise AgentError(f"the intent to send {order_id} holds no approval")
         state = self.broker.find(order_id) if again else None
         if state is None:
-            reason = context.halted()
+            plan = _plans.decode(approval.plan)
+            order = _order(order_id, plan)
+            reference = None if case.market is None else Decimal(repr(case.market.price))
+            reason = context.halted()  # nothing takes time between this question and the call
             if reason is not None:
                 return self._end(case, context, "denied", "TRADING_HALTED", reason)
             if not now <= approval.expires:
                 message = "the approval expired before the order was sent"
                 return self._end(case, context, "expired", "APPROVAL_EXPIRED", message)
-            reference = None if case.market is None else Decimal(repr(case.market.price))
+            if not now <= plan.good_until:
+                return self._end(case, context, "expired", "ENTRY_EXPIRED", _WAITED)
             try:
-                state = self.broker.submit(
-                    _order(order_id, _plans.decode(approval.plan)),
-                    at=now,
-                    moment=intent.moment,
-                    reference=reference,
-                )
+                state = self.broker.submit(order, at=now, moment=intent.moment, reference=reference)
             except OrderRejected as error:
                 state = self.broker.find(order_id)
                 if state is None:
@@ -290,8 +409,24 @@ class Kenny(Agent[Case]):
         while self._fills.broker_head < self.broker.head:
             for line in self.broker.fills(self._fills.broker_head):
                 fill = self._fills.take(line, self._desk.trace_of(line.client_order_id))
+                if line.leg == "entry":
+                    self._desk.hold(line.client_order_id)
+                else:
+                    self._desk.end(line.client_order_id)
                 if announce:
                     context.send(RISK, fill)
+
+    def _recollect(self) -> None:
+        """Ask the broker what became of the orders that had not ended when an earlier process did."""
+        for order_id in list(self._desk.open):
+            state = self.broker.find(order_id)
+            if state is None:
+                if not self._desk.is_intended(order_id):
+                    self._desk.end(order_id)
+            elif state.status == "filled":
+                self._desk.hold(order_id)
+            elif state.status != "working":
+                self._desk.end(order_id)
 
 
 def _order(order_id: str, plan: Plan) -> Order:
