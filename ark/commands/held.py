@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ark.client import Client
@@ -23,7 +24,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--limit",
         type=int,
-        choices=range(1, MOST_HELD + 1),
         default=MOST_HELD,
         metavar="N",
         help=f"list at most so many, the oldest first ({MOST_HELD})",
@@ -54,13 +54,22 @@ def ask(held: dict[str, Any], now: float) -> list[str]:
     return [
         f"{held['trace_id']}  {held['symbol']}  {plain(held['reason'])}",
         f"  {held['agent']} asks; without an answer until {until} (in {_duration(left_s)}) it is refused",
-        *(
-            f"  {key}: {plain(value)}"
-            for key, value in held["details"].items()
-            if not isinstance(value, dict | list)
-        ),
+        *_details(held["details"]),
         *what_to_type(held["trace_id"]),
     ]
+
+
+def _details(details: dict[str, Any]) -> Iterator[str]:
+    """What fits on a line, and what a decision complains of; `--json` has the rest."""
+    for key, value in details.items():
+        if not isinstance(value, dict | list):
+            yield f"  {plain(key)}: {plain(value)}"
+    decision = details.get("decision")
+    for kind in ("violations", "warnings"):
+        complaints = decision.get(kind) if isinstance(decision, dict) else None
+        for each in complaints if isinstance(complaints, list) else ():
+            if isinstance(each, dict):
+                yield f"  {kind[:-1]} {plain(each.get('rule'))}: {plain(each.get('message'))}"
 
 
 def what_to_type(trace_id: str) -> list[str]:

@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from ark.client import Client
+from ark.commands.held import ask as ask_lines
 from ark.errors import ArkError, RequestError
 from tests.ark.wire_client import SIGNAL, Wire
 from tests.node import ECHO, Node, node, wait_until
@@ -261,6 +262,28 @@ def test_inject_and_trace_say_what_to_type_for_a_held_signal(asking: Node, clien
         assert "held" in text
         assert f"ark-run refuse {trace_id} --reason TEXT" in text
     client.refuse(trace_id, reason="enough seen")
+
+
+def test_what_is_asked_is_told_on_lines_that_no_terminal_obeys() -> None:
+    complaint = {"rule": "position_size", "severity": "warning", "message": "6 % of the equity\x1b[2J"}
+    held = {
+        "trace_id": "t",
+        "symbol": "AAPL",
+        "agent": "hrm",
+        "since": 0.0,
+        "until": 3720.0,
+        "reason": "larger\nthan usual",
+        "details": {"equity": "100000", "decision": {"warnings": [complaint, 5], "violations": None}, "list": [1]},
+    }
+    lines = ask_lines(held, now=0.0)
+    assert lines[0] == "t  AAPL  larger than usual"
+    assert "(in 1 h 2 min)" in lines[1]
+    assert lines[2:4] == [
+        "  equity: 100000",
+        "  warning position_size: 6 % of the equity\N{REPLACEMENT CHARACTER}[2J",
+    ]
+    assert lines[4:] == ["  ark-run approve t --reason TEXT", "  ark-run refuse t --reason TEXT"]
+    assert "(in 0 s)" in ask_lines(held, now=1e9)[1]
 
 
 # Deaths
