@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import measure, relay
+from tests.benchmarks import judging, measure, relay
 from tests.chaos.test_kills import FAST_HANDS, made_up_signals
 from tests.node import Node
 
@@ -49,6 +49,8 @@ def run(count: int, kills: int, console: Console) -> dict[str, Any]:
     signals = list(made_up_signals(count, seed=7))
     named = [{**each, "trace_id": str(uuid.uuid4())} for each in signals]
     found: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "signals": count}
+    with console.status("judging"):
+        found["judging"] = judging.run(rounds=3)
     with console.status("yardsticks"):
         found["raw"] = relay.throughput(named, commit=False)
         found["raw_with_commit"] = relay.throughput(named, commit=True)
@@ -78,6 +80,7 @@ def run(count: int, kills: int, console: Console) -> dict[str, Any]:
 
 def show(found: dict[str, Any], console: Console) -> None:
     """Print tables."""
+    judging.show(found["judging"], console)
     table = Table(title=f"{found['signals']} signals through five processes on {found['cores']} cores")
     for heading in ("", "messages/s", "of raw"):
         table.add_column(heading, justify="left" if not heading else "right")
