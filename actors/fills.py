@@ -84,6 +84,7 @@ class FillLog:
             Decimal(repr(signal.price)),
             _NOTHING,
             at,
+            sent=False,
         )
         self._append(fill, None)
         return fill

@@ -1,152 +1,95 @@
-"""HRM, the Arbiter: judges every plan by the Graveyard and its own books, and says what Kenny may do.
+"""HRM, the Arbiter: judges every plan by the Graveyard, the ruleset and its own books, and says what Kenny may do.
 
 HRM believes nothing that a signal says about itself. Sizes are computed here, the risk-reward ratio is
 computed again, and the account is HRM's own: what Kenny reported as filled, and what HRM itself has promised.
 
 Exposure is reserved in the same transaction in which the approval is recorded, so that two plans can never
 both use the same room. A reservation ends when its entry is filled or when Kenny reports `cancel`; he does so
-for every approval that he lets go. It ends neither when the approval expires nor when the signal is buried: the
-order may be working at the broker by then, and only Kenny knows.
+for every approval that he lets go, and for an entry whose time is over. It ends neither when the approval expires
+nor when the signal is buried: the order may be working at the broker by then, and only Kenny knows.
 
 A signal that comes again gets the answer that the journal recorded, with the approval of the first time: its
 epoch may be older than the present one, so what bounds it is its expiry. Kenny accepts it until then if he
 has never acted on that signal, and reports a `cancel` afterwards.
+
+Where a person has to be asked, the plan is kept as the person sees it, to the last digit, and judged once more
+when the answer comes: by the account and the facts of that moment.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from typing import Any, Literal
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 import msgspec
 
 from actors.approval import approve
 from actors.books import Books
-from actors.messages import Case, Decision, Fill, FillsHead, FillsWanted, Plan, Setup, Violation
-from actors.portfolio import Portfolio, Reservation
-from actors.settings import read
-from ark.agent import Agent, Context, Durability
-from ark.errors import ConfigError
-from ark.message import Letter
-from graveyard import (
-    CEILINGS,
-    LARGEST,
-    Account,
-    Action,
-    Facts,
-    Finding,
-    Judgement,
-    Limits,
-    judge,
-    ruleset_digest,
-    tick_of,
+from actors.breakers import (
+    BreakerAction,
+    Breakers,
+    after_close,
+    after_day_pnl,
+    after_market_move,
+    size_factor,
 )
+from actors.judging import Inputs, Verdict, decide, judge_fault
+from actors.knowledge import EXECUTOR, facts_of, session_left_s
+from actors.messages import (
+    Case,
+    CloseWanted,
+    Decision,
+    Fill,
+    FillsHead,
+    FillsWanted,
+    Market,
+    Setup,
+    Violation,
+)
+from actors.policy import Policy
+from actors.portfolio import Portfolio, Reservation
+from actors.proposal import Proposal, propose
+from actors.register import Register
+from actors.sources import Sources
+from actors.viewing import claims_in, recomputed, view_of
+from ark.agent import Agent, Context, Durability, Hold
+from ark.errors import AuthenticationError
+from ark.message import Letter
+from ark.ruling import Ruling, verify_ruling
+from ark.seal import Sealing
+from graveyard import Done, rule, ruleset_digest
+from graveyard.rules import OLDEST_PRICE_S
 
-__all__ = ["HRM", "Policy", "quantity_for", "to_tick"]
+__all__ = ["HRM"]
 
-EXECUTOR = "kenny"
-"""Who is asked for fills."""
 ASK_AGAIN_S = 1.0
-"""A request for missing fills may be lost; it is repeated after this long, in seconds, and no sooner."""
-FRACTION_OF_UNIT = Decimal("0.000001")
-"""The step of quantities that are computed where fractions of a unit may be traded."""
-WHOLE_UNIT = Decimal(1)
-"""The same where they may not."""
+"""A request that may have been lost is repeated after this long, in seconds, and no sooner."""
+PATIENCE_S = 5.0
+"""So long HRM waits for Kenny's fills after a start, in seconds; then it denies what it cannot judge."""
+ALARM_EVERY_S = 1.0
+"""One rule raises the alarm no more often than this, in seconds; how often it would have is counted."""
+TIDY_EVERY_S = 60.0
+"""How often what is not needed any more is let go, in seconds."""
 
-ZERO = Decimal(0)
-LONGEST_APPROVAL_S = 86_400
-"""No approval holds for longer than a day, in seconds."""
+VOLATILITY_INDEX = "VIX"
+"""The symbol whose bars are the volatility index of the ruleset (MKT-003)."""
 
-_encode_plan = msgspec.msgpack.Encoder(decimal_format="string").encode
-_LIMITS = ("max_position_size", "max_leverage", "max_concurrent_trades", "max_daily_loss", "min_risk_reward")
-
-
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """HRM's settings: the Graveyard's limits or stricter ones, and a few of its own.
-
-    Attributes:
-        max_position_size: Share of equity in one symbol.
-        max_leverage: All exposure, times equity.
-        max_concurrent_trades: Open symbols.
-        max_daily_loss: Share of the day's first equity.
-        min_risk_reward: What is to win for what is to lose.
-        starting_equity: Cash of an account that is opened, in the quote currency; of no effect on one that is
-            there already.
-        approval_ttl_s: How long an approval holds, seconds.
-        fractional: Whether a quantity computed from a share of equity may be a fraction of a unit.
-        day: Whose days the daily loss is counted by: the `clock`'s (UTC), or, for a replay of old bars, the
-            `bars`' own. Whoever sends bars decides then when a day ends: not for live trading.
-    """
-
-    max_position_size: Decimal = CEILINGS.max_position_size
-    max_leverage: Decimal = CEILINGS.max_leverage
-    max_concurrent_trades: int = CEILINGS.max_concurrent_trades
-    max_daily_loss: Decimal = CEILINGS.max_daily_loss
-    min_risk_reward: Decimal = CEILINGS.min_risk_reward
-    starting_equity: Decimal = Decimal(100_000)
-    approval_ttl_s: float = 30.0
-    fractional: bool = False
-    day: Literal["clock", "bars"] = "clock"
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], agent: str) -> Policy:
-        """Read an agent's settings.
-
-        Raises:
-            ConfigError: A setting is unknown, makes no sense, or is looser than the Graveyard.
-        """
-        policy = read(cls, settings, agent)
-        place = f"agents.{agent}.settings"
-        for name in _LIMITS:
-            try:
-                Limits(**{name: getattr(policy, name)})
-            except ValueError as error:
-                hint = "HRM may be stricter than the Graveyard, never looser"
-                raise ConfigError(str(error), hint=hint, field=f"{place}.{name}") from error
-        if not (policy.starting_equity.is_finite() and 0 < policy.starting_equity <= LARGEST):
-            raise ConfigError(
-                f"starting_equity must be above 0, is {policy.starting_equity}",
-                field=f"{place}.starting_equity",
-            )
-        if not 0 < policy.approval_ttl_s <= LONGEST_APPROVAL_S:
-            raise ConfigError(
-                f"approval_ttl_s must be above 0, at most {LONGEST_APPROVAL_S}, is {policy.approval_ttl_s}",
-                field=f"{place}.approval_ttl_s",
-            )
-        return policy
-
-    def limits(self) -> Limits:
-        """The limits to judge by."""
-        return Limits(**{name: getattr(self, name) for name in _LIMITS})
+_encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 
 
-def _number(value: float | None) -> Decimal | None:
-    """A float as the decimal number that a person would write for it; NaN and infinities as they are."""
-    return None if value is None else Decimal(str(value))
+class _Held(msgspec.Struct, frozen=True):
+    """A plan that waits for a person: what he was asked, and what exactly would be done."""
+
+    hold: Hold
+    proposal: Proposal
 
 
-def to_tick(value: float, *, up: bool) -> Decimal:
-    """A price on its tick; what is no price at all stays as it is, for the judge to see.
-
-    The noise of binary arithmetic (110.00000000000001) is taken off first.
-    """
-    number = Decimal(f"{value:.8f}")
-    if not number.is_finite() or not ZERO < number <= LARGEST:
-        return number
-    return number.quantize(tick_of(number), ROUND_CEILING if up else ROUND_FLOOR)
-
-
-def quantity_for(share: Decimal, equity: Decimal, price: Decimal, *, fractional: bool) -> Decimal:
-    """How many units a share of equity buys at a price: rounded down, never up."""
-    room = share * equity
-    if not (room.is_finite() and price.is_finite() and room > ZERO and ZERO < price <= LARGEST):
-        return ZERO
-    step = FRACTION_OF_UNIT if fractional else WHOLE_UNIT
-    if not room / price < LARGEST:
-        return LARGEST * LARGEST  # for the judge to deny
-    return room // (price * step) * step
+_held = msgspec.msgpack.Decoder(_Held)
+_breakers = msgspec.msgpack.Decoder(Breakers)
+_strings = msgspec.msgpack.Decoder(dict[str, str])
 
 
 class HRM(Agent[Case]):
@@ -155,167 +98,447 @@ class HRM(Agent[Case]):
     takes = Case
     notices = Fill | FillsHead
     durability = Durability.POWER
-    secrets = ("approval",)
+    secrets = ("approval", "ruling")
+    tick_s = 0.5
 
     policy: Policy
     """HRM's settings."""
     portfolio: Portfolio
     """The account as HRM knows it."""
     ruleset: str
-    """SHA-256 of the rules with the limits in force."""
+    """SHA-256 of the Graveyard's rules with the limits in force."""
     last_fill: int
     """Number of the last fill in the portfolio."""
+    breakers: Breakers
+    """What the circuit breakers hold."""
 
     def setup(self, context: Context) -> None:
-        """Read the settings and the books, and ask Kenny for what was filled meanwhile."""
-        self.policy = Policy.of(context.settings, context.agent)
-        self._limits = self.policy.limits()
+        """Read the settings and the books, verify the seal, and ask Kenny for what was filled meanwhile."""
+        policy = self.policy = Policy.of(context.settings, context.agent)
+        self._limits = policy.limits()
+        self._rulebook = policy.rules()
+        self._rules = self._rulebook.ruleset
         self.ruleset = ruleset_digest(self._limits)
         self._secret = context.secret("approval")
+        self._registrar = policy.registrar()
+        self._sealing = Sealing(judge_fault, interval_s=policy.seal_interval_s)
         self._books = Books(context.database)
-        opened = context.now() if self.policy.day == "clock" else 0.0
-        self.portfolio, self.last_fill = self._books.load(self.policy.starting_equity, opened)
+        opened = context.now() if policy.day == "clock" else 0.0
+        self.portfolio, self.last_fill = self._books.load(policy.starting_equity, opened)
+        self._sources = Sources(context.database)
+        kept = self._books.recall("breakers")
+        self.breakers = Breakers() if kept is None else _breakers.decode(kept)
+        kept = self._books.recall("closing")
+        self._closing: dict[str, str] = {} if kept is None else _strings.decode(kept)
+        self._market_now = 0.0
+        self._market_move: float | None = None
+        self._volatility: float | None = None
+        self._number = self._books.last_judged()
+        self._said: Counter[tuple[str, str]] = Counter()
+        self._alarms: dict[str, tuple[float, int]] = {}
+        self._register_fault = ""
+        self._tidied_at = context.now()
         self._newest_fill = self.last_fill
         self._asked_at, self._asked_after = -math.inf, self.last_fill
+        self._executed = EXECUTOR in context.pipeline
+        self._live: bool | None = None if self._executed else False
+        self._behind_since: float | None = context.now() if self._executed else None
         self._ask(context)
+        self._watch_seal(context)
 
-    def handle(self, message: Case, context: Context) -> Case:
+    def ready(self, context: Context) -> bool:
+        """Signals wait until every fill that Kenny has is in the books; not for ever."""
+        if not self._executed or (self._live is not None and self._newest_fill <= self.last_fill):
+            self._behind_since = None
+            return True
+        if self._behind_since is None:
+            self._behind_since = context.now()
+        return abs(context.now() - self._behind_since) > PATIENCE_S
+
+    def handle(self, message: Case, context: Context) -> Case | Hold:
         """Judge the case's plan. A case without one passes as it is; its bar still moves the marks."""
         now = context.now()
         market = message.market
         if self.policy.day == "clock":
+            self._market_now = now
             self._roll_day(now)
         elif market is not None and market.bar is not None:
+            self._market_now = max(self._market_now, market.bar.ts)
             self._roll_day(market.bar.ts)
-        symbol = message.signal.symbol
         if market is not None and market.bar is not None:
-            close = Decimal(str(market.bar.close))
-            if self.portfolio.mark(symbol, close, now):
-                self._books.save_mark(self.portfolio, symbol)
+            self._see_bar(message.signal.symbol, market, now, context)
         if self._newest_fill > self.last_fill:
             self._ask(context)
         if message.refusal is not None or message.setup is None:
             return message
-        price = market.price if market is not None else message.signal.price
-        return self._decide(message, message.setup, price, now, context)
+        return self._decide(message, message.setup, now, context)
 
-    def _decide(self, case: Case, setup: Setup, market: float, now: float, context: Context) -> Case:
-        symbol = case.signal.symbol
-        account = self.portfolio.account()
-        action, facts, worst = self._propose(case, setup, market, account, context.halted())
-        judgement = judge(action, account, facts, self._limits)
-        unsized = _unsized(setup, action, account, worst)
-        decision = self._decision(judgement, unsized, setup, now)
+    # One decision.
+
+    def _decide(self, case: Case, setup: Setup, now: float, context: Context) -> Case | Hold:
+        ruling, held = context.ruling, None
+        if ruling is not None or context.attempt > 1:
+            body = self._books.held(context.trace_id)
+            held = None if body is None else _held.decode(body)
+        if held is not None and ruling is None:
+            return held.hold  # sent again, before the gateway had written down that it is held
+        person, forged = None, ""
+        if ruling is not None:
+            try:
+                verify_ruling(context.secret("ruling"), context.trace_id, ruling)
+                person = ruling.approved
+                if held is None and person:
+                    raise AuthenticationError("the plan that was asked about is not known here any more")
+            except AuthenticationError as error:
+                person, forged = False, error.message
+                context.event("alarm", rule="human_in_loop_critical", trace_id=context.trace_id, message=forged)
+        register = self._read_register(context)
+        proposal = held.proposal if held is not None else self._propose(case, setup)
+        inputs = self._inputs(case, setup, proposal, register=register, person=person, now=now, context=context)
+        verdict = decide(inputs, self._limits, self._rulebook)
+        self._count(verdict)
+        self._sound_alarms(verdict, context)
+        self._number += 1
+        self._books.save_judged(self._number, _encode(inputs))
+        if verdict.zone == "hold" and person is None:
+            return self._hold(verdict, proposal, setup, now, context)
+        self._learn(case, inputs, register, now)
+        if ruling is not None:
+            self._books.drop_held(context.trace_id)
+        decision = self._decision(verdict, setup, now, ruling, forged)
         if not decision.approved:
             return msgspec.structs.replace(case, decision=decision)
-        assert action.quantity is not None  # nothing without it is approved
-        assert action.price is not None
-        assert action.stop_loss is not None
-        side = "buy" if setup.direction == "long" else "sell"
-        plan = Plan(
-            context.trace_id,
-            symbol,
-            side,  # type: ignore[arg-type]
-            action.quantity,
-            setup.entry,
-            action.price,
-            action.stop_loss,
-            action.target,
+        return self._approve(case, proposal, decision, now, context)
+
+    def _propose(self, case: Case, setup: Setup) -> Proposal:
+        return propose(
+            case,
+            setup,
+            market=self._highest(case),
+            equity=self.portfolio.equity,
+            fractional=self.policy.fractional,
+            factor=size_factor(self.breakers, self._market_now),
         )
+
+    def _highest(self, case: Case) -> Decimal:
+        """The highest price of the symbol that is credible now."""
+        market = case.market
+        highest = Decimal(str(market.price if market is not None else case.signal.price))
+        mark = self.portfolio.mark_of(case.signal.symbol)
+        if mark is not None and highest.is_finite() and highest < mark.price:
+            return mark.price
+        return highest
+
+    def _inputs(
+        self,
+        case: Case,
+        setup: Setup,
+        proposal: Proposal,
+        *,
+        register: Register,
+        person: bool | None,
+        now: float,
+        context: Context,
+    ) -> Inputs:
+        symbol = case.signal.symbol
+        facts = facts_of(
+            case,
+            context,
+            register,
+            now=now,
+            market_now=self._market_now,
+            market_price=self._highest(case),
+            live=self._live,
+            seal_fault=self._sealing.faults(now),
+            quarantined=self._sources.is_quarantined(case.signal.source, now),
+            session_left_s=self._session_left_s(symbol, now),
+            person=person,
+        )
+        account = self.portfolio.account(symbol, now)
+        if self._executed and (self._live is None or self._newest_fill > self.last_fill):
+            # Kenny's fills are not all in: nobody knows what is held.
+            account = replace(account, equity=None)
+        view = view_of(
+            case,
+            setup,
+            proposal,
+            account,
+            totals=self.portfolio.totals,
+            breakers=self.breakers,
+            sized_by=proposal.sized_by,
+            sectors=self._rules.sectors,
+            now=self._market_now or now,
+            age_s=None if case.signal.ts is None else now - case.signal.ts,
+            market_move=self._market_move,
+            volatility=self._volatility,
+        )
+        fresh = facts.price_age_s is not None and facts.price_age_s <= OLDEST_PRICE_S
+        return Inputs(
+            proposal.action,
+            account,
+            facts,
+            view,
+            claims_in(case, proposal, account, fresh=fresh),
+            self._sources.record(case.signal.source),
+            recomputed(case, setup) if setup.pattern is not None else None,
+            proposal.worst,
+        )
+
+    def _session_left_s(self, symbol: str, now: float) -> float | None:
+        return session_left_s(symbol, now, self._rules.holidays) if self.policy.day == "clock" else None
+
+    def _hold(self, verdict: Verdict, proposal: Proposal, setup: Setup, now: float, context: Context) -> Hold:
+        """Ask a person."""
+        decision = self._decision(verdict, setup, now, None, "")
+        action = proposal.action
+        plan = {
+            "symbol": action.symbol,
+            "side": action.side,
+            "quantity": str(action.quantity),
+            "entry": action.entry,
+            "price": str(action.price),
+            "stop_loss": str(action.stop_loss),
+            "target": None if action.target is None else str(action.target),
+            "value": None if action.quantity is None else f"{action.quantity * proposal.worst:f}",
+        }
+        reason = verdict.violations[0].message if verdict.violations else "the judge is not sure"
+        hold = Hold(
+            now + self.policy.hold_s,
+            f"{action.side} {action.quantity} {action.symbol} at {action.price}: {reason}",
+            {"decision": msgspec.to_builtins(decision), "plan": plan},
+        )
+        self._books.save_held(context.trace_id, _encode(_Held(hold, proposal)))
+        return hold
+
+    def _approve(self, case: Case, proposal: Proposal, decision: Decision, now: float, context: Context) -> Case:
+        """Reserve the exposure, and give Kenny HRM's word."""
+        plan = proposal.plan(context.trace_id, now + self.policy.entry_ttl_s)
         self.portfolio.reserve(
             Reservation(
                 context.trace_id,
-                symbol,
+                plan.symbol,
                 plan.side,
                 plan.quantity,
-                worst,
+                proposal.worst,
                 plan.stop_loss,
                 abs(plan.price - plan.stop_loss),
+                plan.price,
+                plan.target,
             )
         )
         self._books.save_reservation(self.portfolio, context.trace_id)
+        self._note(plan.symbol, Done("order", now, plan.side, plan.quantity, plan.price))
         approval = approve(
-            self._secret,
-            context.trace_id,
-            _encode_plan(plan),
-            context.epoch,
-            now + self.policy.approval_ttl_s,
+            self._secret, context.trace_id, _encode(plan), context.epoch, now + self.policy.approval_ttl_s
         )
         return msgspec.structs.replace(case, decision=decision, approval=approval)
 
-    def _propose(
-        self, case: Case, setup: Setup, market: float, account: Account, halted: str | None
-    ) -> tuple[Action, Facts, Decimal]:
-        """The plan as numbers, the facts to judge it by, and the worst price at which it may be filled.
-
-        Prices move to their ticks in the direction that keeps the plan's word: the entry never worse, the
-        stop never further, the target never nearer than was asked for.
-        """
-        long = setup.direction == "long"
-        price = to_tick(setup.entry_price, up=not long)
-        highest = Decimal(str(market))
-        mark = self.portfolio.mark_of(case.signal.symbol)
-        if mark is not None and highest.is_finite() and highest < mark.price:
-            highest = mark.price
-        worst = price
-        if (setup.entry != "limit" or not long) and price.is_finite() and highest.is_finite():
-            worst = price if price >= highest else highest
-        share = _number(setup.position_size_pct)
-        quantity = _number(setup.quantity)
-        if quantity is None and share is not None and account.equity is not None:
-            quantity = quantity_for(share, account.equity, worst, fractional=self.policy.fractional)
-        action = Action(
-            case.signal.action,
-            case.signal.symbol,
-            "buy" if long else "sell",
-            setup.entry,
-            quantity,
-            price,
-            None if setup.stop_loss is None else to_tick(setup.stop_loss, up=long),
-            None if setup.target is None else to_tick(setup.target, up=long),
-            _number(setup.leverage),
-            share,
-        )
-        return action, Facts(halted is not None, halted or "", highest), worst
-
-    def _decision(self, judgement: Judgement, unsized: tuple[Violation, ...], setup: Setup, now: float) -> Decision:
-        violations = [*unsized, *[_violation(each) for each in judgement.findings if each.denies]]
-        warnings = [_violation(each) for each in judgement.findings if not each.denies]
+    def _decision(self, verdict: Verdict, setup: Setup, now: float, ruling: Ruling | None, forged: str) -> Decision:
+        violations = verdict.violations
+        level = verdict.level
+        answer = None
+        if ruling is not None:
+            if not forged:
+                answer = {
+                    "approved": ruling.approved,
+                    "by": ruling.by,
+                    "reason": ruling.reason,
+                    "at": ruling.at,
+                }
+            level = "person" if level in ("synthesis", "person") or not ruling.approved else level
+            if not ruling.approved or forged:
+                violations = _refused(violations, forged or f"{ruling.by} refused it: {ruling.reason}")
         return Decision(
-            judgement.approved and not unsized,
-            tuple(violations),
-            tuple(warnings),
-            judgement.rules_checked,
+            verdict.zone == "approve",
+            violations,
+            verdict.warnings,
+            verdict.rules_checked,
             self.ruleset,
             now,
             setup.pattern,
             setup.confidence,
+            verdict.zone,
+            level,
+            verdict.score,
+            verdict.levels,
+            answer,
+            self._number,
         )
+
+    # What it learns.
+
+    def _learn(self, case: Case, inputs: Inputs, register: Register, now: float) -> None:
+        """Keep the record of a registered source: whether what it claims agrees with what is known."""
+        if register.source(case.signal.source).standing != "unregistered":
+            self._sources.learn(case.signal.source, inputs.claims, now)
+
+    def _see_bar(self, symbol: str, market: Market, now: float, context: Context) -> None:
+        bar = market.bar
+        assert bar is not None
+        if self.portfolio.mark(symbol, Decimal(str(bar.close)), now):
+            self._books.save_mark(self.portfolio, symbol)
+            self._watch_losses(context)
+        if symbol == self._rules.market_symbol and market.change_pct is not None:
+            self._market_move = market.change_pct
+            day = str(int(bar.ts // 86_400))
+            state, actions = after_market_move(
+                self.breakers, self._rules.breakers, market.change_pct, day, self._market_now
+            )
+            self._trip(state, actions, context)
+        elif symbol == VOLATILITY_INDEX:
+            self._volatility = bar.close
+
+    def _watch_losses(self, context: Context) -> None:
+        """Trip the day's breaker, and halt where the Graveyard's limit of the day's loss is reached."""
+        totals = self.portfolio.totals
+        start = totals.day_start_equity
+        if not start > 0:
+            return
+        share = (self.portfolio.equity - start) / start
+        state, actions = after_day_pnl(self.breakers, self._rules.breakers, share, self._market_now)
+        self._trip(state, actions, context)
+        limit = self._limits.max_daily_loss
+        if share <= -limit and self._books.recall("halted_on") != str(totals.day).encode():
+            # Once a day: a person who resumes knows of it, and every further plan is denied by the rule itself.
+            self._books.remember("halted_on", str(totals.day).encode())
+            message = f"the day's loss is {-share:.2%} of the day's first equity; the limit is {limit:.2%}"
+            context.event("alarm", rule="max_daily_loss", message=message)
+            context.halt(f"max_daily_loss: {message}")
+
+    def _trip(self, state: Breakers, actions: tuple[BreakerAction, ...], context: Context) -> None:
+        if state == self.breakers:
+            return
+        self.breakers = state
+        self._books.remember("breakers", _encode(state))
+        for action in actions:
+            context.event(
+                "breaker", breaker=action.breaker, action=action.kind, until=action.until, reason=action.reason
+            )
+            if action.kind == "close_longs":
+                self._close_longs(action.reason, context)
+
+    def _close_longs(self, reason: str, context: Context) -> None:
+        for lot in self.portfolio.lots:
+            if lot.quantity > 0 and lot.trace_id:
+                self._closing[lot.trace_id] = lot.symbol
+        self._books.remember("closing", _encode(self._closing))
+        self._ask_to_close(context, reason)
+
+    def _ask_to_close(self, context: Context, reason: str) -> None:
+        """Ask Kenny to close; again and again, until the fill is there. The notice may be lost."""
+        if not self._executed:
+            return
+        for trace_id, symbol in list(self._closing.items()):
+            if self.portfolio.lot(symbol, trace_id) is None:
+                del self._closing[trace_id]
+                self._books.remember("closing", _encode(self._closing))
+            else:
+                context.send(EXECUTOR, CloseWanted(trace_id, symbol, reason))
+
+    def _sound_alarms(self, verdict: Verdict, context: Context) -> None:
+        now = context.now()
+        for name, message in verdict.alarms:
+            last, kept_back = self._alarms.get(name, (-math.inf, 0))
+            if abs(now - last) < ALARM_EVERY_S:
+                self._alarms[name] = (last, kept_back + 1)
+                continue
+            self._alarms[name] = (now, 0)
+            context.event("alarm", rule=name, trace_id=context.trace_id, message=message, kept_back=kept_back)
+
+    def _count(self, verdict: Verdict) -> None:
+        for word, found in (("denied", verdict.violations), ("warned", verdict.warnings)):
+            spoken = "asked" if verdict.zone == "hold" and word == "denied" else word
+            for each in found:
+                self._said[each.rule, spoken] += 1
+        self._said["", verdict.zone] += 1
+
+    def settle(self, context: Context) -> None:
+        """Write what was counted in the batch."""
+        self._sources.write()
+        if self._said:
+            day = int(context.now() // 86_400)
+            for (name, word), times in self._said.items():
+                self._books.count(day, name, word, times)
+            self._said.clear()
+
+    # From time to time.
+
+    def tick(self, context: Context) -> None:
+        """Verify the seal, roll the day, ask again for what did not come, let go of what is old."""
+        now = context.now()
+        if self.policy.day == "clock":
+            self._market_now = now
+            self._roll_day(now)
+        self._watch_seal(context)
+        if self._executed and (self._live is None or self._newest_fill > self.last_fill):
+            self._ask(context)
+        if self._closing and abs(now - self._asked_to_close_at) >= ASK_AGAIN_S:
+            self._asked_to_close_at = now
+            self._ask_to_close(context, "asked for before")
+        if abs(now - self._tidied_at) >= TIDY_EVERY_S:
+            self._tidied_at = now
+            self._books.forget_before(now - TIDY_EVERY_S)
+
+    _asked_to_close_at = -math.inf
+
+    def _watch_seal(self, context: Context) -> None:
+        fault = self._sealing.faults(context.now())
+        if fault and context.halted() is None:
+            context.event("alarm", rule="immutable_graveyard", message=fault)
+            context.halt(f"immutable_graveyard: {fault}")
+
+    def _read_register(self, context: Context) -> Register:
+        register = self._registrar.current()
+        if register.fault != self._register_fault:
+            self._register_fault = register.fault
+            context.event("register", readable=not register.fault, message=register.fault)
+        return register
+
+    # Fills.
 
     def notice(self, notice: Fill | FillsHead, context: Context) -> None:
         """Take Kenny's fills in the order of their numbers; ask again where one is missing."""
         now = context.now()
         if self.policy.day == "clock":
+            self._market_now = now
             self._roll_day(now)
         self._newest_fill = max(self._newest_fill, notice.number)
         if isinstance(notice, Fill) and notice.number == self.last_fill + 1:
-            self.portfolio.apply_fill(notice)
-            self.last_fill = notice.number
-            self._books.save_fill(self.portfolio, notice)
+            self._take_fill(notice, context)
             return
         head = isinstance(notice, FillsHead)
+        if isinstance(notice, FillsHead) and notice.live is not self._live:
+            self._live = notice.live
+            self._books.remember("live", b"live" if notice.live else b"paper")
         if notice.number > self.last_fill:
             self._ask(context, at_once=head and self.last_fill > self._asked_after)
         elif head and notice.number < self.last_fill:
             context.event("fills_behind", known=self.last_fill, reported=notice.number)
 
-    def bury(self, letter: Letter, context: Context) -> None:
+    def _take_fill(self, fill: Fill, context: Context) -> None:
+        profit = self.portfolio.apply_fill(fill)
+        self.last_fill = fill.number
+        self._books.save_fill(self.portfolio, fill)
+        if fill.sent:  # what never went out is no cancel that a market could see
+            what = "cancel" if fill.leg == "cancel" else "fill"
+            self._note(fill.symbol, Done(what, fill.at, fill.side, fill.quantity, fill.price))
+        if profit is not None:
+            state, actions = after_close(self.breakers, self._rules.breakers, profit, self._market_now)
+            self._trip(state, actions, context)
+        self._watch_losses(context)
+
+    def _note(self, symbol: str, done: Done) -> None:
+        self.portfolio.note(symbol, done)
+        self._books.save_done(symbol, done)
+
+    def bury(self, letter: Letter, context: Context) -> Any:
         """Take back what was reserved for a signal that was given up, where no Kenny will say what became of it.
 
         With Kenny in the pipeline the letter reaches him next: he cancels what still works and reports `cancel`.
         To release before that would leave an order at the broker that counts nowhere.
         """
-        if EXECUTOR in context.pipeline:
+        self._books.drop_held(letter.trace_id)
+        if self._executed:
             return
         released = self.portfolio.release(letter.trace_id)
         if released is not None:
@@ -329,22 +552,13 @@ class HRM(Agent[Case]):
     def _ask(self, context: Context, *, at_once: bool = False) -> None:
         """Ask for the fills that are missing, once in a while, or at once where the last request was answered."""
         now = context.now()
-        if EXECUTOR in context.pipeline and (at_once or abs(now - self._asked_at) >= ASK_AGAIN_S):
+        if self._executed and (at_once or abs(now - self._asked_at) >= ASK_AGAIN_S):
             self._asked_at, self._asked_after = now, self.last_fill
             context.send(EXECUTOR, FillsWanted(after=self.last_fill))
 
 
-def _violation(finding: Finding) -> Violation:
-    rule = finding.rule
-    return Violation(rule.name, rule.category, rule.severity, finding.message)
-
-
-def _unsized(setup: Setup, action: Action, account: Account, worst: Decimal) -> tuple[Violation, ...]:
-    """A word of its own for a share of equity that does not buy a single unit."""
-    if setup.quantity is not None or action.position_size_pct is None or action.quantity != 0:
-        return ()
-    message = (
-        f"`position_size_pct` {action.position_size_pct} of the equity {account.equity} buys not one unit of"
-        f" {action.symbol} at {worst}"
-    )
-    return (Violation("whole_units", "portfolio", "MEDIUM", message),)
+def _refused(violations: tuple[Violation, ...], message: str) -> tuple[Violation, ...]:
+    """The violations with a person's own words, or with why his word was not believed."""
+    own = rule("human_in_loop_critical")
+    others = [each for each in violations if each.rule != own.name]
+    return (Violation(own.name, own.category, own.severity, message), *others)

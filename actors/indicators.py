@@ -96,6 +96,8 @@ def market(history: Window, bar: Bar | None, price: float) -> Market:
         gap_pct=None if gap is None else gap / 100,
         change_pct=None if change is None else change / 100,
         facts=facts,
+        close=float(closes[-1]),
+        close_at=history.newest,
     )
 
 

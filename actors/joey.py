@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.messages import Case, Setup
-from actors.page import Direction
+from actors.page import CEILING, Direction
 from actors.patterns import Match, gather, match
 from actors.planning import build
 from actors.scoring import score
@@ -24,9 +24,12 @@ class JoeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         min_confidence: A pattern that is less sure makes no plan (the original's gate, PAT-001).
+        max_share: The largest share of equity that a plan of Joey's own takes. Above 0.08 a person is asked for
+            each (human_in_loop_critical); a size that the sender names stands as it is.
     """
 
     min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.65
+    max_share: Annotated[float, Meta(gt=0, le=CEILING)] = 0.08
 
 
 class Joey(Agent[Case]):
@@ -69,7 +72,7 @@ class Joey(Agent[Case]):
         ]
         found.sort(key=lambda pair: -pair[0].confidence)
         for one, direction in found:
-            setup = _planned(signal, facts, one, direction)
+            setup = _planned(signal, facts, one, direction, self._settings.max_share)
             if setup is not None:
                 if signal.action == "observe":
                     signal = msgspec.structs.replace(signal, action="trade", direction=direction)
@@ -97,7 +100,9 @@ def _as_it_stands(signal: Signal, facts: dict[str, Any], best: Match | None) -> 
     )
 
 
-def _planned(signal: Signal, facts: dict[str, Any], one: Match, direction: Direction) -> Setup | None:
+def _planned(
+    signal: Signal, facts: dict[str, Any], one: Match, direction: Direction, max_share: float
+) -> Setup | None:
     """The setup of a pattern, with what a trade's sender decided himself left in it."""
     own = signal.action == "trade"
     plan = build(
@@ -123,7 +128,7 @@ def _planned(signal: Signal, facts: dict[str, Any], one: Match, direction: Direc
         stop_loss=plan.stop_loss,
         target=plan.target,
         quantity=quantity,
-        position_size_pct=plan.position_size_pct if quantity is None and size is None else size,
+        position_size_pct=min(plan.position_size_pct, max_share) if quantity is None and size is None else size,
         leverage=signal.leverage,
         notes=plan.notes,
     )

@@ -133,7 +133,7 @@ class Kenny(Agent[Case]):
         self._looked_at = -math.inf
         self._take_over(context, announce=False)
         self._recollect()
-        context.send(RISK, FillsHead(self._fills.head))
+        context.send(RISK, FillsHead(self._fills.head, self.broker.live))
 
     def connect(self, settings: Settings, context: Context) -> Broker:
         """Reach the broker. Override it to bring one of your own."""
@@ -206,7 +206,7 @@ class Kenny(Agent[Case]):
             return
         for fill in self._fills.after(notice.after, CHUNK):
             context.send(RISK, fill)
-        context.send(RISK, FillsHead(self._fills.head))
+        context.send(RISK, FillsHead(self._fills.head, self.broker.live))
 
     def bury(self, letter: Letter, context: Context) -> Case | None:
         """Say what the broker has of a signal that was given up; an entry that still works is cancelled."""
@@ -330,7 +330,7 @@ class Kenny(Agent[Case]):
         elif self._leave(order_id, context):
             what = "position"
         else:  # HRM may not have heard how it ended
-            context.send(RISK, FillsHead(self._fills.head))
+            context.send(RISK, FillsHead(self._fills.head, self.broker.live))
             return
         context.event("closed", trace_id=notice.trace_id, symbol=notice.symbol, what=what, reason=notice.reason)
 

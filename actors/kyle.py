@@ -39,7 +39,8 @@ class KyleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         max_age_s: The oldest signal that is still looked at (rule DATA-003: 15 minutes).
-        blocked_sources: Sources whose signals are denied (rule ETH-003); upper and lower case are the same.
+        blocked_sources: Sources whose signals are denied before anybody looks at them; upper and lower case are
+            the same. Which sources are not to be traded on is for HRM's register to say.
         allowed_sources: If not empty, the only sources whose signals are looked at.
         max_bar_gap_s: A signal without a bar is described by the bars there are, if the newest began no
             longer before it than this. Older ones say nothing about its market.
@@ -48,7 +49,7 @@ class KyleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     max_age_s: Annotated[float, Meta(gt=0)] = 900.0
-    blocked_sources: tuple[str, ...] = ("insider_tip",)
+    blocked_sources: tuple[str, ...] = ()
     allowed_sources: tuple[str, ...] = ()
     max_bar_gap_s: Annotated[float, Meta(gt=0)] = 7 * 86_400.0
     symbols_in_memory: Annotated[int, Meta(ge=1)] = 2_000
@@ -114,7 +115,7 @@ class Kyle(Agent[Signal]):
     def _refuse(self, signal: Signal, now: float) -> tuple[str, str] | None:
         source = signal.source.strip().lower()
         if source in self._blocked:
-            return ("denied", f"source: {signal.source!r} is blocked (ETH-003)")
+            return ("denied", f"source: {signal.source!r} is blocked")
         if self._allowed and source not in self._allowed:
             return ("denied", f"source: {signal.source!r} is not among the allowed sources")
         if signal.ts is None:

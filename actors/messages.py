@@ -44,6 +44,8 @@ class Market(msgspec.Struct, frozen=True, array_like=True):
         atr: Average true range over 14 bars, in price units.
         gap_pct, change_pct: Open and close against the close before, as a fraction.
         facts: Further figures for patterns, by the names of the pattern book.
+        close: The close of the newest bar that is known.
+        close_at: When that bar began, seconds since the epoch.
     """
 
     price: float
@@ -57,6 +59,8 @@ class Market(msgspec.Struct, frozen=True, array_like=True):
     gap_pct: float | None = None
     change_pct: float | None = None
     facts: dict[str, Any] = {}
+    close: float | None = None
+    close_at: float | None = None
 
 
 class Setup(msgspec.Struct, frozen=True, array_like=True):
@@ -157,6 +161,7 @@ class Decision(msgspec.Struct, frozen=True):
         score: Of the weighted synthesis, 0 to 1; None where an earlier level had already denied.
         levels: The synthesis's levels that could be judged, each 0 to 1.
         ruling: A person's answer, as a map of `approved`, `by`, `reason` and `at`; None where nobody was asked.
+        number: HRM's number of the judgement, under which it keeps what it judged by; 0: it kept nothing.
     """
 
     approved: bool
@@ -172,6 +177,7 @@ class Decision(msgspec.Struct, frozen=True):
     score: float | None = None
     levels: dict[str, float] = {}
     ruling: dict[str, Any] | None = None
+    number: int = 0
 
 
 class Fill(msgspec.Struct, frozen=True, tag="fill"):
@@ -188,6 +194,7 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
         price: In the quote currency.
         fee: In the quote currency.
         at: Seconds since the epoch.
+        sent: Whether the broker ever had the order; False for a `cancel` of what never went out.
     """
 
     number: int
@@ -199,12 +206,19 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
     price: Decimal
     fee: Decimal
     at: float
+    sent: bool = True
 
 
 class FillsHead(msgspec.Struct, frozen=True, tag="head"):
-    """Kenny's notice to HRM after a start: the number of the newest fill there is."""
+    """Kenny's notice to HRM after a start: the number of the newest fill there is.
+
+    Attributes:
+        number: Of the newest fill.
+        live: Whether his orders go to a live broker.
+    """
 
     number: int
+    live: bool = True
 
 
 class FillsWanted(msgspec.Struct, frozen=True, tag="wanted"):

@@ -11,12 +11,14 @@ How it counts:
 - A *lot* is what came of one signal: a signed quantity, negative for a short. Fills add to it with their
   sign, so the sum over lots is the broker's position, in whatever order the fills of different signals come.
 - Lots of one symbol are added, not netted, where exposure counts: each has its own stop and target.
+- What was ordered, cancelled and filled within the last minute is kept for the rules that look for patterns in it.
 - A *mark* is the newest price that a bar or a fill showed. A price that only a signal names is a claim of the
   proposer, and moves no equity.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Literal
@@ -24,9 +26,10 @@ from typing import Literal
 import msgspec
 
 from actors.messages import Fill
-from graveyard import Account
+from graveyard import Account, Done, WorkingOrder
+from graveyard.rules import WINDOW_S
 
-__all__ = ["Lot", "Mark", "Portfolio", "Reservation", "Totals", "day_of"]
+__all__ = ["Lot", "Mark", "Portfolio", "Reservation", "Totals", "day_of", "week_of"]
 
 ZERO = Decimal(0)
 Side = Literal["buy", "sell"]
@@ -35,6 +38,11 @@ Side = Literal["buy", "sell"]
 def day_of(now: float) -> int:
     """The number of the UTC day, counted from 1970-01-01."""
     return int(now // 86400)
+
+
+def week_of(day: int) -> int:
+    """The number of a day's week; weeks begin on Monday, and 1970-01-01 was a Thursday."""
+    return (day + 3) // 7
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -48,6 +56,8 @@ class Reservation(msgspec.Struct, frozen=True):
         price: What a unit counts as exposure.
         stop: The plan's stop.
         unit_risk: What a unit loses if the plan ends at its stop.
+        entry_price: Where the entry waits at the broker, or is expected to be filled.
+        target: The plan's target.
     """
 
     trace_id: str
@@ -57,6 +67,8 @@ class Reservation(msgspec.Struct, frozen=True):
     price: Decimal
     stop: Decimal
     unit_risk: Decimal
+    entry_price: Decimal = ZERO
+    target: Decimal | None = None
 
     @property
     def value(self) -> Decimal:
@@ -79,6 +91,7 @@ class Lot(msgspec.Struct, frozen=True):
         cost: Quantity times the mean price of the entry, with the quantity's sign.
         stop: Where its stop lies; 0 for a long and twice the price for a short that has none, so that all of
             it counts as at risk.
+        target: Where its gain is taken, if anywhere.
     """
 
     trace_id: str
@@ -86,6 +99,7 @@ class Lot(msgspec.Struct, frozen=True):
     quantity: Decimal
     cost: Decimal
     stop: Decimal
+    target: Decimal | None = None
 
     def risk(self, mark: Decimal) -> Decimal:
         """What is lost from the mark to the stop; nothing more once the mark is through it."""
@@ -107,19 +121,21 @@ class Totals(msgspec.Struct, frozen=True):
         day: The UTC day, counted from 1970-01-01.
         day_start_equity: Equity when that day began for this account.
         realised_today: Gains and losses of trades closed that day, and fees.
+        week_start_equity: Equity when the day's week began for this account.
     """
 
     cash: Decimal
     day: int
     day_start_equity: Decimal
     realised_today: Decimal = ZERO
+    week_start_equity: Decimal = ZERO
 
 
 class _Book:
     """One symbol's lots and reservations, with running sums."""
 
     # fmt: off
-    __slots__ = ("ceiling", "floor", "gross", "lots", "mark", "net",
+    __slots__ = ("ceiling", "floor", "gross", "lots", "mark", "net", "orders",
                  "reservations", "reserved", "reserved_risk", "stops")
     # fmt: on
 
@@ -137,8 +153,11 @@ class _Book:
         """The lowest stop of a short."""
         self.reserved = ZERO
         self.reserved_risk = ZERO
+        self.orders: tuple[WorkingOrder, ...] | None = None
+        """What waits at the broker, put together when it is asked for."""
 
     def put_lot(self, trace_id: str, lot: Lot | None) -> None:
+        self.orders = None
         old = self.lots.pop(trace_id, None)
         if old is not None:
             self.net -= old.quantity
@@ -158,6 +177,7 @@ class _Book:
             self.ceiling = lot.stop if self.ceiling is None else min(self.ceiling, lot.stop)
 
     def put_reservation(self, trace_id: str, reservation: Reservation | None) -> None:
+        self.orders = None
         old = self.reservations.pop(trace_id, None)
         if old is not None:
             self.reserved -= old.value
@@ -166,6 +186,22 @@ class _Book:
             self.reservations[trace_id] = reservation
             self.reserved += reservation.value
             self.reserved_risk += reservation.risk
+
+    def waiting(self) -> tuple[WorkingOrder, ...]:
+        if self.orders is None:
+            entries = [
+                WorkingOrder(each.symbol, each.side, each.quantity, each.entry_price)
+                for each in self.reservations.values()
+            ]
+            targets = [
+                WorkingOrder(
+                    lot.symbol, "sell" if lot.quantity > 0 else "buy", abs(lot.quantity), lot.target, "target"
+                )
+                for lot in self.lots.values()
+                if lot.target is not None
+            ]
+            self.orders = (*entries, *targets)
+        return self.orders
 
     def open_risk(self) -> Decimal:
         if self.mark is None:
@@ -182,6 +218,7 @@ class Portfolio:
     Args:
         totals: Where the account stands.
         lots, reservations, marks: Its parts; marks by symbol.
+        recent: What was done lately, with its symbol, oldest first.
     """
 
     def __init__(
@@ -190,9 +227,14 @@ class Portfolio:
         lots: Iterable[Lot] = (),
         reservations: Iterable[Reservation] = (),
         marks: Iterable[tuple[str, Mark]] = (),
+        recent: Iterable[tuple[str, Done]] = (),
     ) -> None:
         self.totals = totals
-        self._account: Account | None = None
+        self._core: tuple[Decimal, dict[str, Decimal], Decimal] | None = None
+        self._recent: dict[str, deque[Done]] = {}
+        self._messages: deque[float] = deque()
+        for symbol, done in recent:
+            self.note(symbol, done)
         self._books: dict[str, _Book] = {}
         self._symbols: dict[str, str] = {}
         for lot in lots:
@@ -211,7 +253,7 @@ class Portfolio:
     @classmethod
     def opened(cls, equity: Decimal, now: float) -> Portfolio:
         """A new account with nothing but cash."""
-        return cls(Totals(equity, day_of(now), equity))
+        return cls(Totals(equity, day_of(now), equity, ZERO, equity))
 
     def _book(self, symbol: str) -> _Book:
         book = self._books.get(symbol)
@@ -221,7 +263,7 @@ class Portfolio:
 
     def _changed(self, symbol: str) -> _Book:
         """The book of a symbol, made if there is none, and about to change."""
-        self._account = None
+        self._core = None
         return self._book(symbol)
 
     def _drop_if_empty(self, symbol: str, book: _Book) -> None:
@@ -271,13 +313,52 @@ class Portfolio:
         book = self._books.get(symbol)
         return book.mark if book is not None else None
 
-    def account(self) -> Account:
-        """The account as the Graveyard judges it; the same object until something changes."""
-        if self._account is None:
-            self._account = self._count()
-        return self._account
+    def account(self, symbol: str, now: float) -> Account:
+        """The account as the Graveyard judges it.
 
-    def _count(self) -> Account:
+        Args:
+            symbol: Whose orders, and whose last minute, are wanted.
+            now: Seconds since the epoch.
+        """
+        if self._core is None:
+            self._core = self._count()
+        equity, exposures, risk = self._core
+        totals, book = self.totals, self._books.get(symbol)
+        return Account(
+            equity,
+            totals.day_start_equity,
+            exposures,
+            risk,
+            totals.realised_today,
+            equity - totals.day_start_equity - totals.realised_today,
+            () if book is None else book.waiting(),
+            self._lately(symbol, now),
+            self._count_messages(now),
+        )
+
+    def _lately(self, symbol: str, now: float) -> tuple[Done, ...]:
+        recent = self._recent.get(symbol)
+        if recent is None:
+            return ()
+        while recent and recent[0].at < now - WINDOW_S:
+            recent.popleft()
+        if not recent:
+            del self._recent[symbol]
+        return tuple(recent)
+
+    def _count_messages(self, now: float) -> int:
+        messages = self._messages
+        while messages and messages[0] < now - WINDOW_S:
+            messages.popleft()
+        return len(messages)
+
+    def note(self, symbol: str, done: Done) -> None:
+        """Keep in mind what was done, for a minute."""
+        self._recent.setdefault(symbol, deque()).append(done)
+        if done.what != "fill":
+            self._messages.append(done.at)
+
+    def _count(self) -> tuple[Decimal, dict[str, Decimal], Decimal]:
         equity = self.totals.cash
         risk = ZERO
         exposures: dict[str, Decimal] = {}
@@ -290,7 +371,7 @@ class Portfolio:
                 equity += book.net * mark.price
                 exposures[symbol] = book.gross * mark.price + book.reserved
                 risk += book.open_risk()
-        return Account(equity, self.totals.day_start_equity, exposures, risk)
+        return equity, exposures, risk
 
     def reserve(self, reservation: Reservation) -> None:
         """Promise exposure to a plan.
@@ -314,8 +395,11 @@ class Portfolio:
         self._drop_if_empty(symbol, book)
         return promised
 
-    def apply_fill(self, fill: Fill) -> None:
+    def apply_fill(self, fill: Fill) -> Decimal | None:
         """Take account of what was executed, or of the end of an entry (`cancel`).
+
+        Returns:
+            What a signal's position gained, its last exit's fee taken off, where this fill ended it.
 
         Raises:
             ValueError: The fill's figures make no sense; nothing has changed then.
@@ -327,19 +411,21 @@ class Portfolio:
         if fill.leg == "cancel":
             self.release(fill.trace_id)
             self._pay(-fill.fee, -fill.fee)
-            return
+            return None
         signed = fill.quantity if fill.side == "buy" else -fill.quantity
         book = self._changed(fill.symbol)
-        stop = self._use_reservation(fill) if fill.leg == "entry" else None
-        lot, gain = _merge(book.lots.get(fill.trace_id), fill, signed, stop)
+        promised = self._use_reservation(fill) if fill.leg == "entry" else None
+        held = book.lots.get(fill.trace_id)
+        lot, gain = _merge(held, fill, signed, promised)
         book.put_lot(fill.trace_id, lot)
         if book.mark is None or fill.at >= book.mark.at:
             book.mark = Mark(fill.price, fill.at)
         self._pay(-signed * fill.price - fill.fee, gain - fill.fee)
         self._drop_if_empty(fill.symbol, book)
+        return gain - fill.fee if held is not None and lot is None else None
 
-    def _use_reservation(self, fill: Fill) -> Decimal | None:
-        """Take a filled entry out of its reservation; give the plan's stop."""
+    def _use_reservation(self, fill: Fill) -> Reservation | None:
+        """Take a filled entry out of its reservation; give that."""
         promised = self.reservation(fill.trace_id)
         if promised is None or promised.symbol != fill.symbol:
             return None
@@ -350,12 +436,18 @@ class Portfolio:
         else:
             book.put_reservation(fill.trace_id, None)
             del self._symbols[fill.trace_id]
-        return promised.stop
+        return promised
 
     def _pay(self, cash: Decimal, gain: Decimal) -> None:
         totals = self.totals
-        self._account = None
-        self.totals = Totals(totals.cash + cash, totals.day, totals.day_start_equity, totals.realised_today + gain)
+        self._core = None
+        self.totals = Totals(
+            totals.cash + cash,
+            totals.day,
+            totals.day_start_equity,
+            totals.realised_today + gain,
+            totals.week_start_equity,
+        )
 
     def mark(self, symbol: str, price: Decimal, at: float) -> bool:
         """Note the newest price of a symbol; say whether that changed anything."""
@@ -372,26 +464,32 @@ class Portfolio:
         day = int(now // 86400)
         if day <= self.totals.day:
             return False
-        self._account = None
-        self.totals = Totals(self.totals.cash, day, self.equity)
+        self._core = None
+        equity, totals = self.equity, self.totals
+        same_week = week_of(day) == week_of(totals.day)
+        self.totals = Totals(totals.cash, day, equity, ZERO, totals.week_start_equity if same_week else equity)
         return True
 
 
-def _merge(lot: Lot | None, fill: Fill, signed: Decimal, stop: Decimal | None) -> tuple[Lot | None, Decimal]:
+def _merge(
+    lot: Lot | None, fill: Fill, signed: Decimal, promised: Reservation | None
+) -> tuple[Lot | None, Decimal]:
     """Add a fill to a lot: the lot after it (None when nothing is left), and what was gained."""
     none = ZERO if signed > 0 else 2 * fill.price
+    stop, target = (None, None) if promised is None else (promised.stop, promised.target)
     if lot is None:
         bare = none if stop is None else stop
-        return Lot(fill.trace_id, fill.symbol, signed, signed * fill.price, bare), ZERO
+        return Lot(fill.trace_id, fill.symbol, signed, signed * fill.price, bare, target), ZERO
     quantity = lot.quantity + signed
     if (lot.quantity > 0) == (signed > 0):
-        kept = lot.stop if stop is None else stop
-        return Lot(lot.trace_id, lot.symbol, quantity, lot.cost + signed * fill.price, kept), ZERO
+        kept, aim = (lot.stop, lot.target) if stop is None else (stop, target)
+        return Lot(lot.trace_id, lot.symbol, quantity, lot.cost + signed * fill.price, kept, aim), ZERO
     if quantity == 0:
         return None, -signed * fill.price - lot.cost
     if (quantity > 0) == (lot.quantity > 0):
         part = lot.cost * -signed / lot.quantity
-        return Lot(lot.trace_id, lot.symbol, quantity, lot.cost - part, lot.stop), -signed * fill.price - part
+        rest = Lot(lot.trace_id, lot.symbol, quantity, lot.cost - part, lot.stop, lot.target)
+        return rest, -signed * fill.price - part
     # More was closed than was held: the rest stands the other way, and its stop is on the wrong side.
     gain = lot.quantity * fill.price - lot.cost
     return Lot(lot.trace_id, lot.symbol, quantity, quantity * fill.price, none), gain

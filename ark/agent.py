@@ -130,6 +130,15 @@ class Context(Protocol):
             None where no process of that name has begun since the node was started.
         """
 
+    def privacy_faults(self) -> Mapping[str, str]:
+        """What lies open that should not, looked at every few seconds.
+
+        Returns:
+            Under `home` which file or folder of the node others may read, under `credentials` which setting holds
+            a credential in plain text, under `log` whether the log lets through what it should mask; each empty
+            where nothing is wrong.
+        """
+
     def free_bytes(self) -> int | None:
         """Free space on the disk under the node's data, up to a second old; None where it cannot be told."""
 

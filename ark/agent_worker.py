@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import apsw
@@ -28,6 +28,7 @@ from ark.home import Home
 from ark.host import load_object
 from ark.journal import Journal, open_database
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
+from ark.privacy import home_is_private, plaintext_credentials, redaction_works
 from ark.wire import Outbox, mailbox
 
 __all__ = ["AgentWorker"]
@@ -36,6 +37,7 @@ _DRAIN = 8
 """Frames taken in one round; together with `wire.FRAME` this bounds a batch."""
 _HALT_FRESH_S = 0.001
 _BEAT_FRESH_S = 0.05
+_OPENNESS_FRESH_S = 5.0
 _SPACE_FRESH_S = 1.0
 """A fact about the world outside is looked up at most so often."""
 
@@ -68,6 +70,9 @@ class AgentWorker:
         self._halt_looked_at = -1.0
         self._beats: dict[str, tuple[float, float | None]] = {}
         self._space: tuple[float, int | None] = (-math.inf, None)
+        self._openness: tuple[float, Mapping[str, str]] = (-math.inf, {})
+        open_settings = {name: each.settings for name, each in config.agents.items()}
+        self._open_credentials = ", ".join(plaintext_credentials({"agents": open_settings}))
         self._databases: dict[str, apsw.Connection] = {}
         context = StageContext(
             duty.name,
@@ -79,6 +84,7 @@ class AgentWorker:
             halter=self._halt,
             beat_age=self._beat_age,
             free_bytes=self._free_bytes,
+            privacy_faults=self._privacy_faults,
             opener=self._open,
             secrets={name: duty.secrets[name] for name in agent.secrets if name in duty.secrets},
         )
@@ -191,6 +197,18 @@ class AgentWorker:
             age_s = None if box is None else box.beat_age_s
             self._beats[name] = (now, age_s)
         return age_s
+
+    def _privacy_faults(self) -> Mapping[str, str]:
+        now = time.monotonic()
+        looked_at, faults = self._openness
+        if now - looked_at > _OPENNESS_FRESH_S:
+            faults = {
+                "home": home_is_private(self._home.path),
+                "credentials": self._open_credentials,
+                "log": "" if redaction_works() else "what should be masked comes out",
+            }
+            self._openness = (now, faults)
+        return faults
 
     def _free_bytes(self) -> int | None:
         now = time.monotonic()

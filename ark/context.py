@@ -14,6 +14,9 @@ from ark.ruling import Ruling
 
 __all__ = ["StageContext"]
 
+SOUND: Mapping[str, str] = {"home": "", "credentials": "", "log": ""}
+"""What `privacy_faults` gives where nothing lies open."""
+
 
 class StageContext:
     """See `ark.agent.Context` for what agents may rely on.
@@ -23,7 +26,7 @@ class StageContext:
         clock: Gives seconds since the epoch.
         halt: Gives the reason of a halt, or None.
         halter: Halts trading for a reason, and says whether it was not halted before.
-        beat_age, free_bytes: As in `Context`.
+        beat_age, free_bytes, privacy_faults: As in `Context`.
         opener: Opens a database of the agent's by name; the empty name is its journal.
         secrets: The secrets that this agent was given.
     """
@@ -42,6 +45,7 @@ class StageContext:
         halter: Callable[[str], bool] = lambda reason: False,
         beat_age: Callable[[str], float | None] = lambda name: 0.0,
         free_bytes: Callable[[], int | None] = lambda: None,
+        privacy_faults: Callable[[], Mapping[str, str]] = lambda: SOUND,
     ) -> None:
         self.agent = agent
         self.version = version
@@ -57,6 +61,7 @@ class StageContext:
         self.halted = halt
         self.beat_age = beat_age
         self.free_bytes = free_bytes
+        self.privacy_faults = privacy_faults
         self._halter = halter
         self._opener = opener
         self._secrets = dict(secrets)

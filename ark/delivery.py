@@ -377,15 +377,15 @@ class Stage:
         self._collect_sent()
 
     def admit(self, envelopes: Iterable[Envelope]) -> list[Envelope]:
-        """Sort out what is older than the newest epoch; notices belong to no epoch."""
-        admitted = []
-        for envelope in envelopes:
-            if envelope.kind != NOTICE:
-                if envelope.epoch < self.epoch:
-                    self.dropped += 1
-                    continue
-                self.epoch = envelope.epoch
-            admitted.append(envelope)
+        """Sort out what is older than the newest epoch; notices belong to no epoch.
+
+        Also what came before the newest epoch within the same frames: an agent must not answer it in the name of
+        an epoch that the agents after it have not seen.
+        """
+        envelopes = list(envelopes)
+        self.epoch = max([self.epoch, *(each.epoch for each in envelopes if each.kind != NOTICE)])
+        admitted = [each for each in envelopes if each.kind == NOTICE or each.epoch == self.epoch]
+        self.dropped += len(envelopes) - len(admitted)
         if self._stash and self._stash[0].epoch < self.epoch:
             self.dropped += len(self._stash)
             self._stash = [each for each in self._stash if each.epoch == self.epoch]
@@ -505,11 +505,6 @@ class Stage:
             journal.begin()
             with self.agent.performing(context):
                 for position, envelope, received_ns, intent, again in effects:
-                    recorded = self._recorded(envelope) if again else None
-                    if recorded:  # the same trace stood twice in this batch, in two epochs
-                        payload = msgspec.Raw(recorded.payload)
-                        outgoing[position] = self._onward(envelope, payload, spans=recorded.spans)
-                        continue
                     context.at(envelope, received_ns)
                     self._note(envelope.trace_id, "perform")
                     answer = self.agent.perform(intent, context, again=again)

@@ -79,6 +79,7 @@ class Guardian:
             self._check_ports()
             self._check_seal()
             self._home.write_node(self._facts())
+            self._home.keep_settings(msgspec.to_builtins(self._config))
             _preload()
             self._start(engine, incarnation=1)
             self._watch(engine, wake)

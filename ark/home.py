@@ -277,6 +277,18 @@ class Home:
             )
         return facts
 
+    def keep_settings(self, settings: dict[str, Any]) -> None:
+        """Write down the configuration in force, for commands that must judge as the node does."""
+        self._replace(self.data / "settings.json", settings)
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration of the last start, as a plain map; an empty one where none is known."""
+        try:
+            found: dict[str, Any] = msgspec.json.decode((self.data / "settings.json").read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return {}
+        return found
+
     def clear_run(self) -> None:
         """Take away the sockets and black boxes of a tree that is down."""
         for path in (*self.run.glob("*.sock"), *self.run.glob("box/*")):

@@ -11,7 +11,7 @@ import msgspec
 from ark.delivery import STRIKES, Held, Pending
 from ark.ruling import Ruling
 
-__all__ = ["Intake", "read_hold"]
+__all__ = ["Intake", "read_hold", "recorded_outcome"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS signals (
@@ -43,6 +43,19 @@ def read_hold(agent: str, since: float, payload: bytes) -> Held:
     """What is to be decided, from an agent's `Hold` as msgpack."""
     hold = _holds.decode(payload)
     return Held(agent, since, hold.until, hold.reason, hold.details.copy(), len(payload))
+
+
+def recorded_outcome(connection: apsw.Connection, trace_id: str) -> bytes | None:
+    """The recorded outcome of a trace, msgpack; None while there is none.
+
+    Args:
+        connection: The gateway's journal, also where it is opened for reading only.
+        trace_id: The signal's.
+    """
+    row = connection.execute(
+        "SELECT outcome FROM signals JOIN outcomes USING (seq) WHERE trace_id = ?", (trace_id,)
+    ).fetchone()
+    return None if row is None else bytes(row[0])
 
 
 class Intake:
@@ -148,10 +161,7 @@ class Intake:
 
     def outcome(self, trace_id: str) -> bytes | None:
         """The recorded outcome of a trace, msgpack; None while there is none."""
-        row = self.connection.execute(
-            "SELECT outcome FROM signals JOIN outcomes USING (seq) WHERE trace_id = ?", (trace_id,)
-        ).fetchone()
-        return None if row is None else bytes(row[0])
+        return recorded_outcome(self.connection, trace_id)
 
     def unfinished(self) -> Iterable[Pending]:
         """Every accepted signal without an outcome, in order; each may have been sent before."""

@@ -30,6 +30,7 @@ class TestContext:
         ruling: How a person ruled on the signal at hand; None by default. Make one with `ark.ruling.rule`.
         beats: What `beat_age` gives by name; 0.0 where a name is absent.
         free: What `free_bytes` gives.
+        faults: What `privacy_faults` gives.
         sent: Notices as pairs of agent and notice, in order.
         events: Events as pairs of kind and fields, in order.
     """
@@ -59,6 +60,7 @@ class TestContext:
         self.ruling: Ruling | None = None
         self.beats: dict[str, float | None] = {}
         self.free: int | None = 1 << 40
+        self.faults: dict[str, str] = {"home": "", "credentials": "", "log": ""}
         self.sent: list[tuple[str, Any]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._secrets = dict(secrets or {})
@@ -86,6 +88,9 @@ class TestContext:
 
     def beat_age(self, name: str) -> float | None:
         return self.beats.get(name, 0.0)
+
+    def privacy_faults(self) -> Mapping[str, str]:
+        return self.faults
 
     def free_bytes(self) -> int | None:
         return self.free

@@ -6,15 +6,16 @@ import hashlib
 import json
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal
 
 __all__ = [
-    "APPROVABLE",
+    "CATEGORIES",
     "CEILINGS",
-    "FURTHEST_STOP",
+    "FORBIDDEN",
+    "KINDS",
     "RULES",
-    "TICK",
-    "TICK_BELOW_ONE",
+    "STANDINGS",
     "Limits",
     "Rule",
     "rule",
@@ -28,12 +29,69 @@ TICK_BELOW_ONE = Decimal("0.0001")
 """The step of prices below 1."""
 FURTHEST_STOP = Decimal("0.10")
 """The furthest that a stop may be from the entry, as a fraction of it; the pattern book uses all of it."""
-APPROVABLE = ("trade",)
-"""The kinds of action that there are checks for. What cannot be judged cannot be approved."""
+
+KINDS = MappingProxyType(
+    {
+        "trade": "close the position, or cancel the order",
+        "read_data": "nothing is changed",
+        "write_data": "put the earlier version back",
+        "share_data": "",
+        "delete_data": "",
+    }
+)
+"""The kinds of action that there are checks for, and how each is undone; empty: it cannot be. What cannot be
+judged cannot be approved."""
+DATA_KINDS = ("read_data", "write_data", "share_data", "delete_data")
+FORBIDDEN = ("modify_graveyard", "update_ethics", "change_rules")
+"""Kinds of action that are against the rule book itself, whoever proposes them."""
+SENSITIVITIES = ("public", "internal", "personal", "secret")
+STANDINGS = ("exchange", "filing", "news", "licensed", "model", "person", "promotional", "private", "unregistered")
+"""What a source can be in the operator's register; `unregistered` if it does not stand there."""
+
+WINDOW_S = 60.0
+"""How far back the account's own orders, cancels and fills are looked at, seconds."""
+MOST_MESSAGES = 1000
+"""Orders and cancels in that time. Nautilus Trader's default is 100 a second; its order rate is a tenth here."""
+MOST_REPEATS = 10
+"""Equal orders (symbol, side, quantity, price) in that time; the limit of vn.py's DuplicateOrderRule."""
+MOST_HOPS = 16
+"""Agents that an action may have passed before it counts as going round in a circle."""
+WASH_PAIRS = 3
+"""Fills of a purchase and a sale of the same size, within a tick, in that time."""
+SPOOF_ORDERS = 10
+SPOOF_CANCELS = Decimal("0.9")
+"""From so many orders on, the share of them that was cancelled must stay below."""
+LAYERS = 3
+LAYER_TICKS = 10
+"""So many own levels on the other side, this near to each other, make a smaller order against them layering."""
+COLLAR = Decimal("0.10")
+"""How far a price may be from the newest one that the market showed, as a fraction of it."""
+OLDEST_PRICE_S = 345_600.0
+"""An older price says nothing about today's: four days, so that Friday's counts on the Tuesday after a holiday."""
+CLOSING_S = 300.0
+CLOSING_SHARE = Decimal("0.10")
+"""In the last minutes of a session, the share of their usual volume that one order may be."""
+CLOSING_SPANS = 78
+"""So many times do those minutes go into a session of six and a half hours."""
+THIN_VALUE = Decimal(1_000_000)
+THIN_PRICE = Decimal(1)
+"""A name is thin where less than this is traded in a usual day, in the quote currency, or its price is lower."""
+OUTSIZED_MOVE = Decimal("0.15")
+OUTSIZED_VOLUME = Decimal(3)
+"""A move of the day is outsized from this fraction on, or from so many times the usual volume."""
+EXIT_SHARE = Decimal("0.05")
+"""What can be sold again: at most this share of a usual day's volume."""
+CRITICAL_SHARE = Decimal("0.08")
+CRITICAL_LEVERAGE = Decimal("1.5")
+"""Above these a person is asked: the thresholds of the original's HRM."""
+LONGEST_SILENCE_S = 3.0
+"""A process that gave no sign of life for longer is taken for dead: the Watchdog's lease."""
 
 _ONE = Decimal(1)
 
 Severity = Literal["CRITICAL", "HIGH", "MEDIUM", "LOW"]
+Category = Literal["trading", "risk", "governance", "privacy", "integrity", "autonomy"]
+CATEGORIES: tuple[Category, ...] = ("trading", "risk", "governance", "privacy", "integrity", "autonomy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,73 +100,194 @@ class Rule:
 
     Attributes:
         name: The rule's name, the same in decisions, settings and documents.
-        category: `trading`, `risk`, `governance`, `privacy`, `integrity` or `autonomy`.
+        category: One of `CATEGORIES`.
         value: The limit: a fraction, a multiple, a count, or True for "must hold".
-        severity: How grave a breach is.
-        denies: Whether a breach denies the action; otherwise it only warns.
+        severity: How grave a breach is. A breach of a CRITICAL rule also raises the alarm.
         protects: What it protects, in words.
         source: Where the rule and its value come from.
         terms: Further constants that the check uses, as pairs of name and value.
+        denies: Whether a breach denies the action; otherwise it only warns.
+        halts: Whether a breach halts all trading.
     """
 
     name: str
-    category: str
+    category: Category
     value: Decimal | int | bool
     severity: Severity
-    denies: bool
     protects: str
     source: str
     terms: tuple[tuple[str, str], ...] = ()
+    denies: bool = True
+    halts: bool = False
+
+    @property
+    def alarms(self) -> bool:
+        """Whether a breach raises the alarm."""
+        return self.severity == "CRITICAL"
 
 
 _BOOK = "The Graveyard of ARK 1.0.0"
+_RTS6 = "Commission Delegated Regulation (EU) 2017/589, Article"
+_15C3_5 = "SEC Rule 15c3-5"
+_MAR = "Regulation (EU) 596/2014, Article"
 RULES: tuple[Rule, ...] = (
+    # In the order in which they are judged: first whether anybody may act at all, then what is proposed.
     Rule(
-        "emergency_halt_enabled", "governance", True, "HIGH", True,
+        "immutable_graveyard", "integrity", True, "CRITICAL",
+        "The rule book itself: nobody trades by rules that somebody has changed.",
+        f"{_BOOK}, integrity; SEC Release 34-70694 (Knight Capital)",
+        (("forbidden", " ".join(FORBIDDEN)),),
+        halts=True,
+    ),
+    Rule(
+        "watchdog_monitoring", "integrity", True, "HIGH",
+        "That nothing is done while nobody watches.",
+        f"{_BOOK}, integrity; {_RTS6} 16",
+        (("longest_silence_s", str(LONGEST_SILENCE_S)),),
+    ),
+    Rule(
+        "emergency_halt_enabled", "governance", True, "HIGH",
         "That one word of a person stops all trading.",
-        f"{_BOOK}, governance; Commission Delegated Regulation (EU) 2017/589, Article 12",
+        f"{_BOOK}, governance; {_RTS6} 12",
     ),
     Rule(
-        "require_hrm_approval", "governance", True, "HIGH", True,
+        "audit_all_actions", "governance", True, "HIGH",
+        "That nothing is done that is not written down.",
+        f"{_BOOK}, governance; {_RTS6} 28",
+    ),
+    Rule(
+        "user_override_allowed", "governance", True, "HIGH",
+        "That a person can still intervene: nothing is done while an operator's word could not come through.",
+        f"{_BOOK}, governance; Commission Delegated Regulation (EU) 2017/584, Article 20(2)",
+        (("longest_silence_s", str(LONGEST_SILENCE_S)),),
+    ),
+    Rule(
+        "require_hrm_approval", "governance", True, "HIGH",
         "That nothing is done that the judge does not know how to judge.",
-        f"{_BOOK}, governance; SEC Rule 15c3-5(d)",
-        (("actions", " ".join(APPROVABLE)),),
+        f"{_BOOK}, governance; {_15C3_5}(d)",
+        (("actions", " ".join(KINDS)),),
     ),
     Rule(
-        "max_position_size", "risk", Decimal("0.10"), "HIGH", True,
+        # LOW in the original, where LOW was to warn. What a source that was found wrong says is not acted upon.
+        "validate_data_sources", "integrity", True, "LOW",
+        "The judgement from data that is wrong, old or made up.",
+        f"{_BOOK}, integrity; {_RTS6} 15(1)(a)",
+        (("standings", " ".join(STANDINGS)), ("oldest_price_s", str(OLDEST_PRICE_S))),
+    ),
+    Rule(
+        "no_insider_trading", "trading", True, "CRITICAL",
+        "Everybody else in the market from what only a few know.",
+        f"{_BOOK}, trading; SEC Rule 10b5-1(b); {_15C3_5}(c)(2)(ii)",
+    ),
+    Rule(
+        "transparent_reasoning", "autonomy", True, "LOW",
+        "That a person can ask why, and be told.",
+        f"{_BOOK}, autonomy; {_RTS6} 28",
+        denies=False,
+    ),
+    Rule(
+        "prevent_infinite_loops", "integrity", True, "HIGH",
+        "The market and the account from a machine that goes round in a circle.",
+        f"{_BOOK}, integrity; {_RTS6} 15(3)",
+        (("window_s", str(WINDOW_S)), ("most_messages", str(MOST_MESSAGES)), ("most_repeats", str(MOST_REPEATS)),
+         ("most_hops", str(MOST_HOPS))),
+    ),
+    Rule(
+        "preserve_user_autonomy", "autonomy", True, "HIGH",
+        "A person's standing wishes: what he does not want traded is not traded.",
+        f"{_BOOK}, autonomy",
+    ),
+    Rule(
+        "max_position_size", "risk", Decimal("0.10"), "HIGH",
         "The account from one symbol: at most this fraction of the equity in it.",
-        f"{_BOOK}, risk; Commission Delegated Regulation (EU) 2017/589, Article 15(1)",
+        f"{_BOOK}, risk; {_RTS6} 15(1)",
     ),
     Rule(
-        "max_leverage", "risk", Decimal("2.0"), "MEDIUM", True,
+        "max_leverage", "risk", Decimal("2.0"), "MEDIUM",
         "The account from owing more than it can bear: all exposure is at most this many times the equity.",
-        f"{_BOOK}, risk; SEC Rule 15c3-5(c)(1)(i)",
+        f"{_BOOK}, risk; {_15C3_5}(c)(1)(i)",
     ),
     Rule(
-        # LOW in the original, where LOW was to warn. It is a limit of the account like the rest, and denies:
-        # a sixth trade that is only warned about is a trade too many.
-        "max_concurrent_trades", "risk", 5, "LOW", True,
+        # LOW in the original, too. It is a limit of the account like the rest, and denies: a sixth trade that is
+        # only warned about is a trade too many.
+        "max_concurrent_trades", "risk", 5, "LOW",
         "The account from more open trades than a person can follow: at most this many symbols at once.",
         f"{_BOOK}, risk",
     ),
     Rule(
-        "max_daily_loss", "risk", Decimal("0.05"), "CRITICAL", True,
+        "max_daily_loss", "risk", Decimal("0.05"), "CRITICAL",
         "The account from one bad day: the day's loss, with all stops hit, is at most this fraction.",
-        f"{_BOOK}, risk; Commission Delegated Regulation (EU) 2017/589, Article 15(4)",
+        f"{_BOOK}, risk; {_RTS6} 15(4)",
+        halts=True,
     ),
     Rule(
-        "require_stop_loss", "risk", True, "MEDIUM", True,
+        "require_stop_loss", "risk", True, "MEDIUM",
         "Every position from an open-ended loss.",
         f"{_BOOK}, risk; furthest distance from the pattern book",
         (("furthest", str(FURTHEST_STOP)), ("tick", str(TICK)), ("tick_below_one", str(TICK_BELOW_ONE))),
     ),
     Rule(
-        "min_risk_reward", "risk", Decimal("1.5"), "MEDIUM", True,
+        "min_risk_reward", "risk", Decimal("1.5"), "MEDIUM",
         "The account from trades that cannot pay for the ones that fail.",
         f"{_BOOK}, risk",
     ),
+    Rule(
+        "no_market_manipulation", "trading", True, "CRITICAL",
+        "The market from prices and volumes that are only made to be seen.",
+        f"{_BOOK}, trading; {_MAR} 12 and Delegated Regulation (EU) 2016/522, Annex II; {_RTS6} 13, 15(1)(a)",
+        (("wash_pairs", str(WASH_PAIRS)), ("spoof_orders", str(SPOOF_ORDERS)),
+         ("spoof_cancels", str(SPOOF_CANCELS)), ("layers", str(LAYERS)), ("layer_ticks", str(LAYER_TICKS)),
+         ("collar", str(COLLAR)),
+         ("closing_s", str(CLOSING_S)), ("closing_share", str(CLOSING_SHARE)), ("window_s", str(WINDOW_S))),
+    ),
+    Rule(
+        "no_pump_and_dump", "trading", True, "HIGH",
+        "Those who believe what is said about a thin name while it is moved.",
+        f"{_BOOK}, trading; Delegated Regulation (EU) 2016/522, Annex II",
+        (("thin_value", str(THIN_VALUE)), ("thin_price", str(THIN_PRICE)), ("outsized_move", str(OUTSIZED_MOVE)),
+         ("outsized_volume", str(OUTSIZED_VOLUME))),
+    ),
+    Rule(
+        "no_front_running", "trading", True, "HIGH",
+        "Clients, whose orders go before the account's own.",
+        f"{_BOOK}, trading; FINRA Rules 5270 and 5320",
+    ),
+    Rule(
+        "protect_user_data", "privacy", True, "HIGH",
+        "People from having their data kept open, or sent along with an order.",
+        f"{_BOOK}, privacy; Regulation (EU) 2016/679, Articles 5(1)(c) and 32",
+        (("sensitivities", " ".join(SENSITIVITIES)),),
+    ),
+    Rule(
+        "require_consent", "privacy", True, "HIGH",
+        "People from what they did not agree to: sharing of their data, and trading with their money.",
+        f"{_BOOK}, privacy; Regulation (EU) 2016/679, Article 7",
+    ),
+    Rule(
+        "anonymize_logs", "privacy", True, "MEDIUM",
+        "People and accounts from turning up in a log.",
+        f"{_BOOK}, privacy; Regulation (EU) 2016/679, Article 4(5)",
+    ),
+    Rule(
+        "encrypt_credentials", "privacy", True, "HIGH",
+        "The account from whoever reads a settings file; data on its way from whoever listens.",
+        f"{_BOOK}, privacy; {_15C3_5}(c)(2)(iii)",
+    ),
+    Rule(
+        "reversible_actions", "autonomy", True, "MEDIUM",
+        "That what was done can be undone: a position no larger than what can be sold again.",
+        f"{_BOOK}, autonomy",
+        (("exit_share", str(EXIT_SHARE)),
+         ("undone_by", "; ".join(f"{kind}: {way or 'nothing'}" for kind, way in KINDS.items()))),
+    ),
+    Rule(
+        "human_in_loop_critical", "autonomy", True, "HIGH",
+        "That a person has the last word on what is large, geared, or cannot be undone.",
+        f"{_BOOK}, autonomy; thresholds of the original's HRM; {_RTS6} 15(3)",
+        (("critical_share", str(CRITICAL_SHARE)), ("critical_leverage", str(CRITICAL_LEVERAGE))),
+    ),
 )  # fmt: skip
-_BY_NAME = {each.name: each for each in RULES}
+_BY_NAME = MappingProxyType({each.name: each for each in RULES})
 
 
 def rule(name: str) -> Rule:
@@ -171,9 +350,11 @@ def ruleset_digest(limits: Limits = CEILINGS) -> str:
         {
             "name": each.name,
             "category": each.category,
-            "value": _canonical(getattr(limits, each.name, each.value)),
+            "value": _canonical(each.value),
+            "limit": _canonical(getattr(limits, each.name, each.value)),
             "severity": each.severity,
             "denies": each.denies,
+            "halts": each.halts,
             "protects": each.protects,
             "source": each.source,
             "terms": [list(term) for term in each.terms],

@@ -27,8 +27,13 @@ from ark.seal import PIN
 
 HELP = "start a node in the foreground"
 
-_DEMO: dict[tuple[str, ...], Any] = {("agents", "hrm", "settings", "day"): "bars"}
-"""In the demo thirteen years pass in a minute, and the daily loss is counted by the bars' days."""
+_DEMO: dict[tuple[str, ...], Any] = {
+    ("agents", "hrm", "settings", "day"): "bars",
+    ("agents", "kenny", "settings", "max_actions_per_minute"): 6000.0,
+    ("agents", "kenny", "settings", "burst_limit"): 100,
+}
+"""In the demo thirteen years pass in a minute: the daily loss is counted by the bars' days, and a minute's rate of
+orders would be spent within a few seconds."""
 _DEMO_MARK = "demo"
 
 
