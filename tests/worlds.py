@@ -15,6 +15,7 @@ from actors.kenny import Kenny
 from actors.kyle import Kyle
 from actors.messages import Case
 from ark import Agent, Context, Durability, Signal
+from ark.delivery import Pending
 from ark.simulator import Faults, Report, Simulation
 from tests.promises import check_promises
 
@@ -62,18 +63,28 @@ AGENTS: list[tuple[str, type[Agent[Any]]]] = [
     ("aletheia", Aletheia),
 ]
 
+SIZES = {"sound": 0.03, "too big": 0.2, "large": 0.09}
+"""Shares of equity: one that is approved, one that a rule denies, one that a person is asked about."""
+SECRETS = {"approval": b"a secret of thirty-two bytes len", "ruling": b"another secret of as many bytes!"}
+
+
+def answer(die: random.Random, pending: Pending) -> bool | None:
+    """An operator who mostly says yes, and at times leaves it for later."""
+    return die.choices((True, False, None), (4, 2, 3))[0]
+
 
 def signals(seed: int) -> list[Signal]:
-    """A mixed handful: sound plans, plans that a rule denies, bare wishes, bars, and now and then a poison."""
+    """A mixed handful: sound plans, plans that a rule denies or that a person is asked about, bare wishes, bars, and
+    now and then a poison."""
     die = random.Random(seed)
     made = []
     for number in range(SIGNALS):
         price = 100.0 + die.randrange(-5, 6)
         common: dict[str, Any] = {"symbol": f"S{die.randrange(3)}", "direction": "long", "price": price}
         bar = {"ts": 1.6e9 + number * 86_400, "open": price, "high": price * 1.05, "low": price * 0.94}
-        kind = die.choices(("sound", "too big", "bare", "bar"), (6, 1, 1, 3))[0]
-        if kind in ("sound", "too big"):
-            size = 0.03 if kind == "sound" else 0.2
+        kind = die.choices(("sound", "too big", "large", "bare", "bar"), (6, 1, 1, 1, 3))[0]
+        if kind in SIZES:
+            size = SIZES[kind]
             common |= {"position_size_pct": size, "stop_loss": price * 0.96, "target": price * 1.1}
         elif kind == "bar":
             common |= {"action": "observe", "features": {"bar": {**bar, "close": price, "volume": 1e6}}}
@@ -91,9 +102,7 @@ def live(seed: int, faults: Faults = FAULTS, **broken: Any) -> tuple[Simulation,
         faults: How much goes wrong.
         broken: What to break on purpose; see `Simulation`.
     """
-    world = Simulation(
-        AGENTS, seed=seed, faults=faults, secrets={"approval": b"a secret of thirty-two bytes len"}, **broken
-    )
+    world = Simulation(AGENTS, seed=seed, faults=faults, secrets=SECRETS, answer=answer, **broken)
     wanted = signals(seed)
     report = world.run(wanted, most_steps=20_000)
     assert len(report.published) == len(set(report.published)) == len(wanted)
@@ -103,6 +112,9 @@ def live(seed: int, faults: Faults = FAULTS, **broken: Any) -> tuple[Simulation,
     for outcome in report.outcomes.values():
         assert outcome["status"] != "executed" or outcome["decision"]["approved"]
         assert outcome["audit"]["disagreements"] == [], outcome
+    for trace_id, approved in report.rulings.items():
+        # What a person refused is never done; what he allowed is judged anew, and may still be denied.
+        assert approved or report.outcomes[trace_id]["status"] != "executed"
     check_promises(lambda name: database(world, name), excused=poisoned)
     return world, report
 
