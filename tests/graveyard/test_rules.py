@@ -203,8 +203,7 @@ def test_the_digest_changes_with_every_field_of_every_rule(
     monkeypatch.setattr(
         rules, "RULES", (*RULES[:at], dataclasses.replace(RULES[at], **{field: value}), *RULES[at + 1 :])
     )
-    limited = field == "value" and RULES[at].name in LIMITS
-    assert (ruleset_digest() == before) == limited, "limits come from `Limits`, all else from the rules"
+    assert ruleset_digest() != before
 
 
 def test_the_digest_changes_with_the_order_of_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
