@@ -37,7 +37,7 @@ from actors.breakers import (
     size_factor,
 )
 from actors.judging import Inputs, Verdict, decide, judge_fault
-from actors.knowledge import EXECUTOR, facts_of, session_left_s
+from actors.knowledge import EXECUTOR, LEDGER, facts_of, session_left_s
 from actors.messages import (
     Case,
     CloseWanted,
@@ -61,7 +61,7 @@ from ark.message import Letter
 from ark.ruling import Ruling, verify_ruling
 from ark.seal import Sealing
 from graveyard import Done, rule, ruleset_digest
-from graveyard.rules import OLDEST_PRICE_S
+from graveyard.rules import LONGEST_SILENCE_S, OLDEST_PRICE_S
 
 __all__ = ["HRM"]
 
@@ -141,14 +141,18 @@ class HRM(Agent[Case]):
         self._newest_fill = self.last_fill
         self._asked_at, self._asked_after = -math.inf, self.last_fill
         self._executed = EXECUTOR in context.pipeline
+        self._needed = ["watchdog", "gateway", *[name for name in (LEDGER,) if name in context.pipeline]]
         self._live: bool | None = None if self._executed else False
         self._behind_since: float | None = context.now() if self._executed else None
         self._ask(context)
         self._watch_seal(context)
 
     def ready(self, context: Context) -> bool:
-        """Signals wait until every fill that Kenny has is in the books; not for ever."""
-        if not self._executed or (self._live is not None and self._newest_fill <= self.last_fill):
+        """Signals wait until every fill that Kenny has is in the books, and those give signs of life without whom
+        nothing may be approved: after a start, and while one of them is replaced. Not for ever.
+        """
+        current = not self._executed or (self._live is not None and self._newest_fill <= self.last_fill)
+        if current and all(_is_alive(context, name) for name in self._needed):
             self._behind_since = None
             return True
         if self._behind_since is None:
@@ -555,6 +559,11 @@ class HRM(Agent[Case]):
         if self._executed and (at_once or abs(now - self._asked_at) >= ASK_AGAIN_S):
             self._asked_at, self._asked_after = now, self.last_fill
             context.send(EXECUTOR, FillsWanted(after=self.last_fill))
+
+
+def _is_alive(context: Context, name: str) -> bool:
+    age_s = context.beat_age(name)
+    return age_s is not None and age_s <= LONGEST_SILENCE_S
 
 
 def _refused(violations: tuple[Violation, ...], message: str) -> tuple[Violation, ...]:

@@ -42,7 +42,8 @@ def made_up_signals(count: int, seed: int) -> Iterator[dict[str, Any]]:
         made: dict[str, Any] = {"symbol": symbol, "direction": "long", "price": price}
         kind = die.choices(("sound", "too big", "bare", "bar"), (6, 1, 1, 3))[0]
         if kind in ("sound", "too big"):
-            size = 0.02 if kind == "sound" else 0.5
+            # So small that stops that are hit do not add up to a day's loss that ends all trading.
+            size = 0.005 if kind == "sound" else 0.5
             made |= {"position_size_pct": size, "stop_loss": price * 0.96, "target": price * 1.1}
         elif kind == "bar":
             bar = {"ts": 1.6e9 + number * 60, "open": price, "high": price * 1.03, "low": price * 0.97}
@@ -100,11 +101,13 @@ def test_every_child_in_turn_and_then_the_whole_tree() -> None:
         one.kill_everything()
         one.start()
         with one.client() as client:
-            statuses = Counter(client.outcome(trace_id, timeout_s=60.0)["status"] for trace_id in accepted)
+            outcomes = [client.outcome(trace_id, timeout_s=60.0) for trace_id in accepted]
+            statuses = Counter(outcome["status"] for outcome in outcomes)
+            reasons = Counter(outcome["reason"].split(":")[0] for outcome in outcomes)
             counts = client.status()["signals"]
         assert sum(statuses.values()) == SIGNALS
         assert statuses["failed"] == statuses["expired"] == 0
-        assert statuses["executed"] > 50
+        assert statuses["executed"] > 50, reasons
         assert counts["completed"] == counts["accepted"] == SIGNALS
         assert counts["in_flight"] == counts["dead_letters"] == 0
         assert one.run("ark-run", "audit", "verify").returncode == 0
