@@ -11,7 +11,7 @@ import time
 
 from ark.client import Client
 from ark.commands.approve import login_name
-from ark.errors import NodeError
+from ark.errors import MessageError, NodeError
 from ark.home import Home
 
 HELP = "halt trading"
@@ -29,6 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def change(arguments: argparse.Namespace, op: str) -> int:
     """Halt or resume, through the node or, where none runs, in its home."""
+    if not arguments.reason.strip():
+        raise MessageError(f"{op} needs a reason", field="reason")
     home = Home(arguments.home)
     try:
         with Client.for_home(arguments.home) as client:
