@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import select
 import signal
 import socket
@@ -37,6 +38,11 @@ _PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gatewa
 _STOP_S = 4.0
 _REBUILD_PERIOD_S = 60.0
 _ROUND_S = 0.2
+_CANNOT_START = re.compile(
+    r"(boot: \S+ cannot start: exit code \d+: )*boot: (?P<name>\S+) cannot start: (exit code \d+: )?(?P<why>.+)",
+    re.DOTALL,
+)
+"""The reason of a tree that cannot start, as its supervisors hand it up."""
 
 
 class Guardian:
@@ -130,7 +136,7 @@ class Guardian:
                 return
             if reason.startswith("boot:"):
                 raise BootError(
-                    f"the tree cannot start: {reason.removeprefix('boot:').strip()}",
+                    f"the tree cannot start: {_innermost(reason)}",
                     hint=f"mend it and start again; see {self._home.logs}",
                 )
             self._bear(reason)
@@ -249,6 +255,12 @@ class _Pulse:
             self._awake_since = now
         self._seen_at = now
         return age_s > self._patience_s and now - self._awake_since > self._patience_s
+
+
+def _innermost(reason: str) -> str:
+    """Who could not start, and why, without the supervisors around him: they only passed it on."""
+    found = _CANNOT_START.match(reason)
+    return f"{found['name']}: {found['why']}" if found else reason.removeprefix("boot:").strip()
 
 
 def _preload() -> None:

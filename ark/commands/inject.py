@@ -58,10 +58,11 @@ def read_signals(name: str) -> list[dict[str, Any]]:
     Raises:
         MessageError: The file cannot be read or is not JSON; the message names the line.
     """
+    place = "standard input" if name == "-" else name
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise MessageError(f"cannot read {name}: {error}") from error
+        raise MessageError(f"cannot read {place}: {error}") from error
     try:
         whole = json.loads(text)
         signals = whole if isinstance(whole, list) else [whole]
@@ -72,10 +73,10 @@ def read_signals(name: str) -> list[dict[str, Any]]:
                 try:
                     signals.append(json.loads(line))
                 except json.JSONDecodeError as error:
-                    raise MessageError(f"{name}, line {number}: not JSON: {error}") from None
+                    raise MessageError(f"{place}, line {number}: not JSON: {error}") from None
     for number, signal in enumerate(signals, 1):
         if not isinstance(signal, dict):
-            raise MessageError(f"{name}: signal {number} is no JSON object")
+            raise MessageError(f"{place}: signal {number} is no JSON object")
     return signals
 
 
