@@ -27,7 +27,9 @@ from actors.register import Register
 from ark.agent import Agent, Hold
 from ark.blackbox import read
 from ark.context import StageContext
+from ark.errors import NodeError
 from ark.home import Home
+from ark.message import Span
 from ark.privacy import finds_personal, home_is_private, plaintext_credentials, redaction_works
 from ark.seal import Sealing
 from ark.signal import Signal
@@ -36,6 +38,7 @@ from graveyard import Facts
 __all__ = ["Rehearsed", "data_facts", "rehearse"]
 
 PIPELINE = ("kyle", "joey", "hrm", "kenny", "aletheia")
+REHEARSED = PIPELINE[:3]
 _inputs = msgspec.msgpack.Decoder(Inputs)
 
 
@@ -63,19 +66,29 @@ def rehearse(home: Home, signal: Signal) -> Rehearsed:
     Raises:
         ConfigError: The settings of the last start make no sense to this version.
         JournalError: A journal cannot be read.
+        NodeError: The node's pipeline has no judge.
     """
     settings = home.settings()
     pipeline = tuple(settings.get("pipeline", {}).get("agents", PIPELINE))
+    missing = [name for name in REHEARSED if name not in pipeline]
+    if missing:
+        raise NodeError(
+            f"the pipeline of {home.path} is {', '.join(pipeline)}: without {', '.join(missing)} nothing is judged",
+            field="pipeline.agents",
+        )
     agents = settings.get("agents", {})
     message: Any = signal
+    spans: tuple[Span, ...] = ()
     for name, agent_class in (("kyle", Kyle), ("joey", Joey)):
         agent: Agent[Any] = agent_class()
         context = _context(home, name, pipeline, agents)
         context.trace_id = signal.trace_id
         agent.setup(context)
         message = agent.handle(message, context)
+        spans += (Span(name, context.version, 0, 0),)
     judge = HRM()
     context = _context(home, "hrm", pipeline, agents)
+    context.spans = spans
     judge.setup(context)
     books = Books(context.database)
     if EXECUTOR in pipeline:

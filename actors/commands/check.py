@@ -10,7 +10,8 @@ examples:
          "stop_loss": 180, "target": 215}' | ark-run check -
   echo '{"kind": "delete_data", "sensitivity": "personal", "subject": "client-7"}' | ark-run check -
 
-exit codes: 0 it would be approved, 1 it would be denied, 3 a person would be asked, 4 there would be nothing to do.
+exit codes: 0 it would be approved; 1 it would be denied, or cannot be judged (standard error says why); 3 a person
+would be asked; 4 there would be nothing to do.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from actors.commands.explain import facts, tell
+from actors.commands.explain import WORDS, facts, mark, tell
 from actors.commands.rules import policy_of
 from actors.judging import decide
 from actors.rehearsal import data_facts, rehearse
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge and print."""
     proposed = read_signals(arguments.file)
     if len(proposed) != 1:
-        raise MessageError(f"{arguments.file} holds {len(proposed)} objects; one at a time is judged")
+        place = "standard input" if arguments.file == "-" else arguments.file
+        raise MessageError(f"{place} holds {len(proposed)} objects; one at a time is judged")
     home = Home(arguments.home)
     if "kind" in proposed[0]:
         return _data(home, proposed[0], arguments.json)
@@ -100,7 +102,8 @@ def _data(home: Home, fields: dict[str, Any], as_json: bool) -> int:
     try:
         given = msgspec.convert(fields, _DataAction)
     except msgspec.ValidationError as error:
-        raise MessageError(f"this is no action on data: {error}") from error
+        hint = "a signal is judged without a key `kind`" if "direction" in fields else ""
+        raise MessageError(f"this is no action on data: {error}", hint=hint) from error
     policy = policy_of(home)
     action = Action(
         given.kind, "", "", "", None, None, None, None, None,
@@ -116,8 +119,12 @@ def _data(home: Home, fields: dict[str, Any], as_json: bool) -> int:
         telling=True,
     )
     zone = "deny" if judged.denied else "hold" if judged.asks else "approve"
-    lines = [f"{zone}: {given.kind} of {given.sensitivity or 'unnamed'} data"]
-    lines += [f"  {each.word:8} {each.rule.name:24} {each.text}" for each in judged.statements]
+    warns = {each.rule.name for each in judged.findings if not (each.denies or each.asks)}
+    lines = [f"{WORDS[zone]}: {given.kind} of {given.sensitivity or 'unnamed'} data"]
+    lines += [
+        f"{mark(each.word, warns=each.rule.name in warns)} {each.rule.name:24} {each.text}"
+        for each in judged.statements
+    ]
     told = [
         {"rule": each.rule.name, "category": each.rule.category, "word": each.word, "saw": each.text}
         for each in judged.statements

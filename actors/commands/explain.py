@@ -12,6 +12,7 @@ import argparse
 import json
 from typing import Any
 
+import apsw
 import msgspec
 
 from actors.commands.rules import JUDGE, policy_of
@@ -23,11 +24,14 @@ from ark.intake import recorded_outcome
 from ark.journal import open_for_reading
 from graveyard import ruleset_digest
 
-__all__ = ["HELP", "configure", "facts", "run", "tell"]
+__all__ = ["HELP", "WORDS", "configure", "facts", "mark", "run", "tell"]
 
 HELP = "why a signal was approved or denied"
 _inputs = msgspec.msgpack.Decoder(Inputs)
-MARKS = {"pass": "  ok ", "breach": " NO  ", "ask": " ASK ", "unknown": "  ?  ", "silent": "  -  "}
+WORDS = {"approve": "APPROVED", "hold": "HELD for a person", "deny": "DENIED"}
+MARKS = {"pass": "  ok ", "breach": " NO  ", "ask": " ASK ", "unknown": " NO  ", "silent": "  -  "}
+MARKS_OF_WARNINGS = {"breach": "warn ", "unknown": "  ?  "}
+"""For a rule that only warns: of what it saw, or that a fact is missing that only a live market has."""
 
 
 class UnexplainedError(ArkError):
@@ -69,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     if ruling:
         said = "allowed it" if ruling["approved"] else "refused it"
         print(f"{ruling['by']} {said}: {ruling['reason']}")
+    if decision.get("approved") and outcome["status"] != "executed":
+        print(f"the judge approved it; after him it ended as {outcome['status']}: {outcome.get('reason', '')}")
     print("\n".join(tell(verdict, inputs)))
     return 0
 
@@ -101,24 +107,34 @@ def tell(verdict: Verdict, inputs: Inputs) -> list[str]:
         f"{action.side} {action.quantity} {action.symbol} at {action.price} ({action.entry}),"
         f" stop {action.stop_loss}, target {action.target}"
     ]
-    word = {"approve": "APPROVED", "hold": "HELD for a person", "deny": "DENIED"}[verdict.zone]
-    lines.append(f"{word}, by the level `{verdict.level}`")
+    lines.append(f"{WORDS[verdict.zone]}, by the level `{verdict.level}`")
     for violation in verdict.violations:
         lines.append(f"  because of {violation.rule} ({violation.severity}): {violation.message}")
+    warns = {each.rule for each in verdict.warnings}
     lines.append("")
     lines.append("the Graveyard:")
     for each in verdict.statements:
-        lines.append(f"{MARKS[each.word]} {each.rule.name:24} {each.text}")
+        lines.append(f"{mark(each.word, warns=each.rule.name in warns)} {each.rule.name:24} {each.text}")
     if verdict.ruleset_statements:
         lines.append("the ruleset:")
         for told in verdict.ruleset_statements:
-            lines.append(f"{MARKS[told.word]} {told.rule.title:42} {told.text}")
+            lines.append(f"{mark(told.word, warns=told.rule.title in warns)} {told.rule.title:42} {told.text}")
     if verdict.score is not None:
         levels = ", ".join(f"{name} {level:.2f}" for name, level in sorted(verdict.levels.items()))
         lines.append(f"the synthesis: {verdict.score:.3f} ({levels})")
     elif verdict.zone == "deny":
         lines.append("the synthesis was not asked: an earlier level had denied")
     return lines
+
+
+def mark(word: str, *, warns: bool) -> str:
+    """What stands before a rule's sentence.
+
+    Args:
+        word: The rule's.
+        warns: Whether it only warns.
+    """
+    return MARKS_OF_WARNINGS.get(word, MARKS[word]) if warns else MARKS[word]
 
 
 def _outcome(home: Home, trace_id: str) -> dict[str, Any]:
@@ -130,12 +146,24 @@ def _outcome(home: Home, trace_id: str) -> dict[str, Any]:
         connection = open_for_reading(home.data / "gateway.db")
     try:
         outcome = recorded_outcome(connection, trace_id)
+        if outcome is None:
+            return _held(connection, trace_id)
     finally:
         connection.close()
-    if outcome is None:
-        raise UnexplainedError(f"no signal {trace_id[:64]} has ended over {home.path}")
     found: dict[str, Any] = msgspec.msgpack.decode(outcome)
     return found
+
+
+def _held(connection: apsw.Connection, trace_id: str) -> dict[str, Any]:
+    """How a signal stands that has not ended, from the gateway's journal."""
+    for symbol, hold in connection.execute(
+        "SELECT symbol, hold FROM signals LEFT JOIN held USING (seq) WHERE trace_id = ?", (trace_id,)
+    ):
+        if hold is None:
+            raise UnexplainedError(f"{trace_id} has not ended, and nobody is asked about it")
+        details = msgspec.msgpack.decode(hold)["details"]
+        return {"symbol": symbol, "status": "held", "decision": details.get("decision")}
+    raise UnexplainedError(f"no signal {trace_id[:64]} was ever accepted")
 
 
 def _judged(home: Home, number: int, trace_id: str) -> Inputs:
