@@ -13,6 +13,7 @@ from ark.agent import Durability
 from ark.errors import ConfigError
 from ark.signal import Bar, Signal
 from ark.testing import TestContext, drive
+from graveyard.rules import CRITICAL_SHARE
 from tests.actors.bars import path, series, shown, window
 from tests.actors.test_kyle import Desk
 from tests.actors.test_patterns import EXAMPLES, then
@@ -88,8 +89,20 @@ def test_a_pattern_makes_the_plan_where_the_signal_has_none() -> None:
     assert (setup.pattern, setup.direction, setup.entry) == ("dead_cat_bounce", "short", "limit")
     assert setup.stop_loss == pytest.approx(107)
     assert setup.target == pytest.approx(100 * (1 - 0.15 * 0.5 - 0.30 * 0.3 - 0.50 * 0.2))
-    assert (setup.quantity, setup.position_size_pct, setup.leverage) == (None, 0.10, 1.5)
+    assert (setup.quantity, setup.position_size_pct, setup.leverage) == (None, 0.08, 1.5)
     assert "hold at most 72 h" in setup.notes
+
+
+def test_a_plan_of_joeys_own_stays_below_what_a_person_is_asked_about_unless_it_is_wanted() -> None:
+    wish = trade(direction="short", features=DEAD_CAT)
+    for settings_of_joey, share in (
+        ({}, float(CRITICAL_SHARE)),
+        ({"max_share": 0.10}, 0.10),
+        ({"max_share": 0.02}, 0.02),
+    ):
+        setup = judged(wish, **settings_of_joey).setup
+        assert setup is not None
+        assert setup.position_size_pct == share
 
 
 def test_what_the_sender_decided_himself_stands_in_the_plan() -> None:
