@@ -367,6 +367,7 @@ class HRM(Agent[Case]):
             verdict.levels,
             answer,
             self._number,
+            self._sealing.report.digest,
         )
 
     # What it learns.

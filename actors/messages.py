@@ -162,6 +162,7 @@ class Decision(msgspec.Struct, frozen=True):
         levels: The synthesis's levels that could be judged, each 0 to 1.
         ruling: A person's answer, as a map of `approved`, `by`, `reason` and `at`; None where nobody was asked.
         number: HRM's number of the judgement, under which it keeps what it judged by; 0: it kept nothing.
+        seal: SHA-256 of the rule book and its code, as it was last verified.
     """
 
     approved: bool
@@ -178,6 +179,7 @@ class Decision(msgspec.Struct, frozen=True):
     levels: dict[str, float] = {}
     ruling: dict[str, Any] | None = None
     number: int = 0
+    seal: str = ""
 
 
 class Fill(msgspec.Struct, frozen=True, tag="fill"):
