@@ -177,7 +177,7 @@ def _alarms(judgement: Judgement) -> tuple[tuple[str, str], ...]:
 def _portfolio(inputs: Inputs) -> tuple[Violation, ...]:
     """What the account itself has against it: a share of equity that does not buy a single unit."""
     action = inputs.action
-    if action.quantity != ZERO or action.position_size_pct is None:
+    if action.quantity is None or not action.quantity.is_zero() or action.position_size_pct is None:
         return ()
     message = (
         f"`position_size_pct` {action.position_size_pct} of the equity {inputs.account.equity} buys not one unit of"
@@ -225,14 +225,11 @@ def _used(action: Action, account: Account, limits: Limits, worst: Decimal) -> t
     assert account.exposures is not None
     assert account.open_risk is not None
     assert account.day_start_equity is not None
-    equity, new = float(account.equity), float(action.quantity * worst)
-    held = float(account.exposures.get(action.symbol, ZERO))
-    gross = new + float(sum(account.exposures.values()))
-    start = float(account.day_start_equity)
-    risk = float(account.open_risk + action.quantity * abs(action.price - action.stop_loss))
-    loss = max(0.0, start - equity) + risk
+    equity, start, new = account.equity, account.day_start_equity, action.quantity * worst
+    held = account.exposures.get(action.symbol, ZERO)
+    risk = account.open_risk + action.quantity * abs(action.price - action.stop_loss)
     return (
-        (held + new) / (equity * float(limits.max_position_size)),
-        gross / (equity * float(limits.max_leverage)),
-        loss / (start * float(limits.max_daily_loss)),
+        float((held + new) / (equity * limits.max_position_size)),
+        float(sum(account.exposures.values(), new) / (equity * limits.max_leverage)),
+        float((max(start - equity, ZERO) + risk) / (start * limits.max_daily_loss)),
     )

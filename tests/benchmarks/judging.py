@@ -18,12 +18,16 @@ import operator
 import statistics
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from graveyard import Account, Action, Facts, judge
+from actors.judging import Inputs, decide
+from actors.ruleset_judge import Rulebook
+from actors.ruleset_view import View
+from graveyard import CEILINGS, Account, Action, Facts, judge
 from graveyard.canaries import SOUND, failing
 from graveyard.ethics import Judgement
 
@@ -138,16 +142,53 @@ def nothing(action: Action, account: Account, facts: Facts) -> Judgement:
     return Judgement((), ("nothing",))
 
 
+def whole() -> Inputs:
+    """The sound action with what the ruleset and the synthesis look at."""
+    action, account, facts = SOUND.action, SOUND.account, SOUND.facts
+    assert action.quantity is not None
+    assert action.price is not None
+    assert action.stop_loss is not None
+    assert account.equity is not None
+    assert facts.average_volume is not None
+    view = View(
+        symbol=action.symbol,
+        direction="long" if action.side == "buy" else "short",
+        now=facts.now,
+        age_s=1.0,
+        price=action.price,
+        entry=action.price,
+        stop=action.stop_loss,
+        target=action.target,
+        share=action.quantity * action.price / account.equity,
+        risk_share=action.quantity * abs(action.price - action.stop_loss) / account.equity,
+        day_pnl_share=Decimal(0),
+        week_pnl_share=Decimal(0),
+        open_positions=0,
+        from_pattern=False,
+        sources=tuple(each.name for each in facts.sources or ()),
+        average_volume=float(facts.average_volume),
+        volume=float(facts.average_volume),
+        atr_share=0.02,
+        market_move=0.0,
+        volatility_index=15.0,
+    )
+    return Inputs(action, account, facts, view, (), None, None, action.price)
+
+
 def run(rounds: int) -> dict[str, dict[str, float]]:
     """Microseconds of one call of each, median and p99; of several rounds in turn, the best."""
     given = SOUND.action, SOUND.account, SOUND.facts
     documents = {"action": plain(SOUND.action), "account": plain(SOUND.account), "facts": plain(SOUND.facts)}
     if interpret(documents) or judge(*given).findings:
         raise SystemExit("the sound action is not sound")
+    inputs, book = whole(), Rulebook()
+    if decide(inputs, CEILINGS, book).zone != "approve":
+        raise SystemExit("the sound action is not approved")
     candidates: dict[str, tuple[Judging, int]] = {
         "an empty judge": (lambda: nothing(*given), CALLS),
         "limits as data, interpreted, in floats": (lambda: interpret(documents), CALLS),
         "ARK: 26 rules": (lambda: judge(*given), CALLS),
+        "ARK: 26 rules, ruleset and synthesis": (lambda: decide(inputs, CEILINGS, book), CALLS),
         "ARK: 26 rules, each saying what it saw": (lambda: judge(*given, telling=True), CALLS),
         "ARK: all canaries": (failing, CALLS // 20),
     }

@@ -48,8 +48,13 @@ def throughput(one: Node, signals: list[dict[str, Any]]) -> tuple[float, dict[st
     return len(prepared) / took_s, statuses
 
 
-def latency(one: Node, signals: list[dict[str, Any]], rate: float) -> dict[str, float]:
-    """Time from sending a signal to hearing its published outcome, at a steady rate of single requests."""
+def latency(one: Node, signals: list[dict[str, Any]], rate: float) -> tuple[dict[str, float], dict[str, float]]:
+    """Time from sending a signal to hearing its published outcome, at a steady rate of single requests.
+
+    Returns:
+        That, and how long HRM had each signal that came to him with a setup: from taking it to his answer, without
+        the commit.
+    """
     context = zmq.Context()
     door, ear = context.socket(zmq.DEALER), context.socket(zmq.SUB)
     door.connect(one.gateway)
@@ -58,13 +63,21 @@ def latency(one: Node, signals: list[dict[str, Any]], rate: float) -> dict[str, 
     ear.connect(one.events)
     sent: dict[str, float] = {}
     heard: dict[str, float] = {}
+    judged: list[float] = []
 
     def listen() -> None:
         until = time.monotonic() + len(signals) / rate + 10
         while len(heard) < len(signals) + 1 and time.monotonic() < until:
             if ear.poll(100):
                 now = time.perf_counter()
-                heard[msgpack.unpackb(ear.recv_multipart()[1])["trace_id"]] = now
+                outcome = msgpack.unpackb(ear.recv_multipart()[1])
+                heard[outcome["trace_id"]] = now
+                if outcome["decision"]:
+                    judged.extend(
+                        (span["out_ns"] - span["in_ns"]) / 1e9
+                        for span in outcome["spans"]
+                        if span["agent"] == "hrm"
+                    )
 
     listener = threading.Thread(target=listen)
     listener.start()
@@ -85,7 +98,7 @@ def latency(one: Node, signals: list[dict[str, Any]], rate: float) -> dict[str, 
     context.destroy(linger=0)
     samples = [heard[each] - at for each, at in sent.items() if each in heard]
     assert len(samples) >= 0.99 * len(signals), f"only {len(samples)} of {len(signals)} outcomes were heard"
-    return percentiles(samples)
+    return percentiles(samples), percentiles(judged)
 
 
 def memory(one: Node) -> dict[str, float]:
