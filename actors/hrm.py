@@ -89,7 +89,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 _held = msgspec.msgpack.Decoder(_Held)
 _breakers = msgspec.msgpack.Decoder(Breakers)
-_strings = msgspec.msgpack.Decoder(dict[str, str])
+_closings = msgspec.msgpack.Decoder(dict[str, CloseWanted])
 
 
 class HRM(Agent[Case]):
@@ -129,7 +129,8 @@ class HRM(Agent[Case]):
         kept = self._books.recall("breakers")
         self.breakers = Breakers() if kept is None else _breakers.decode(kept)
         kept = self._books.recall("closing")
-        self._closing: dict[str, str] = {} if kept is None else _strings.decode(kept)
+        self._closing: dict[str, CloseWanted] = {} if kept is None else _closings.decode(kept)
+        self._asked_to_close_at = -math.inf
         self._market_now = 0.0
         self._market_move: float | None = None
         self._volatility: float | None = None
@@ -423,22 +424,28 @@ class HRM(Agent[Case]):
                 self._close_longs(action.reason, context)
 
     def _close_longs(self, reason: str, context: Context) -> None:
-        for lot in self.portfolio.lots:
-            if lot.quantity > 0 and lot.trace_id:
-                self._closing[lot.trace_id] = lot.symbol
+        """Have what is long closed, and entries to become so cancelled."""
+        longs = [(lot.trace_id, lot.symbol) for lot in self.portfolio.lots if lot.quantity > 0 and lot.trace_id]
+        longs += [
+            (each.trace_id, each.symbol) for each in self.portfolio.reservations.values() if each.side == "buy"
+        ]
+        for trace_id, symbol in longs:
+            self._closing.setdefault(trace_id, CloseWanted(trace_id, symbol, reason))
         self._books.remember("closing", _encode(self._closing))
-        self._ask_to_close(context, reason)
+        self._ask_to_close(context)
 
-    def _ask_to_close(self, context: Context, reason: str) -> None:
-        """Ask Kenny to close; again and again, until the fill is there. The notice may be lost."""
+    def _ask_to_close(self, context: Context) -> None:
+        """Ask Kenny to close; again and again, until nothing is left of it. The notice may be lost."""
         if not self._executed:
             return
-        for trace_id, symbol in list(self._closing.items()):
-            if self.portfolio.lot(symbol, trace_id) is None:
+        self._asked_to_close_at = context.now()
+        for trace_id, wanted in list(self._closing.items()):
+            lot, promised = self.portfolio.lot(wanted.symbol, trace_id), self.portfolio.reservation(trace_id)
+            if lot is None and promised is None:
                 del self._closing[trace_id]
                 self._books.remember("closing", _encode(self._closing))
             else:
-                context.send(EXECUTOR, CloseWanted(trace_id, symbol, reason))
+                context.send(EXECUTOR, wanted)
 
     def _sound_alarms(self, verdict: Verdict, context: Context) -> None:
         now = context.now()
@@ -478,13 +485,10 @@ class HRM(Agent[Case]):
         if self._executed and (self._live is None or self._newest_fill > self.last_fill):
             self._ask(context)
         if self._closing and abs(now - self._asked_to_close_at) >= ASK_AGAIN_S:
-            self._asked_to_close_at = now
-            self._ask_to_close(context, "asked for before")
+            self._ask_to_close(context)
         if abs(now - self._tidied_at) >= TIDY_EVERY_S:
             self._tidied_at = now
             self._books.forget_before(now - TIDY_EVERY_S)
-
-    _asked_to_close_at = -math.inf
 
     def _watch_seal(self, context: Context) -> None:
         fault = self._sealing.faults(context.now())

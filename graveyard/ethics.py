@@ -33,6 +33,7 @@ from graveyard.facts import (
     number,
     show,
     show_percent,
+    signed,
 )
 from graveyard.rules import (
     CEILINGS,
@@ -72,7 +73,12 @@ from graveyard.rules import (
 __all__ = ["Finding", "Judgement", "Statement", "judge"]
 
 ZERO = Decimal(0)
+_ONE = Decimal(1)
+_NEVER = float("inf")
 _EXACT = Context(prec=200, traps=[InvalidOperation])
+
+_SYMBOL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./:^=_-")
+"""What a symbol is made of."""
 
 Word = Literal["pass", "breach", "ask"]
 Said = tuple[Word, str]
@@ -170,8 +176,22 @@ def _silence(name: str, value: float | None) -> float:
     """For how long a process gave no sign of life, seconds."""
     if value is None:
         raise Unknown(f"`{name}` is missing")
-    if not value >= 0:  # NaN, too
+    if type(value) not in (float, int) or not value >= 0:  # NaN, too
         raise Unknown(f"`{name}` is {value!r}, no length of time")
+    return value
+
+
+def _count(name: str, value: int | None, missing: str = "") -> int:
+    """How many, and no fewer than none."""
+    if type(value) is not int or value < 0:
+        raise Unknown(f"`{name}` is missing{missing}" if value is None else f"`{name}` is {value!r}, no count")
+    return value
+
+
+def _listed(name: str, value: frozenset[str] | None, what: str) -> frozenset[str]:
+    """A list of names; a text, in which parts of names would be found, is none."""
+    if type(value) is not frozenset:
+        raise Unknown(f"`{name}` is missing: nobody knows {what}" if value is None else f"`{name}` is no list")
     return value
 
 
@@ -195,7 +215,9 @@ def _last_price(facts: Facts) -> Decimal:
     """
     if facts.last_price is None:
         raise Unknown("`last_price` is missing: no bar or quote of the symbol is known", live=True)
-    if facts.price_age_s is None or not 0 <= facts.price_age_s <= OLDEST_PRICE_S:
+    if facts.price_age_s is None:
+        raise Unknown("`price_age_s` is missing: nobody knows how old `last_price` is", live=True)
+    if _silence("price_age_s", facts.price_age_s) > OLDEST_PRICE_S:
         raise Unknown(f"`last_price` is {facts.price_age_s} s old, which says nothing about today", live=True)
     return number("last_price", facts.last_price)
 
@@ -209,7 +231,7 @@ def _check_seal(action: Action, account: Account, facts: Facts, limits: Limits, 
         return "breach", f"`kind` is {action.kind}: nobody changes the rule book, whoever asks"
     if facts.seal_fault is None:
         raise Unknown("`seal_fault` is missing: nobody has verified the seal")
-    if facts.seal_fault:
+    if facts.seal_fault != "":
         return "breach", f"the seal of the rule book is broken: {facts.seal_fault}"
     return ("pass", "the seal was verified, in the files and in memory") if telling else PASS
 
@@ -264,7 +286,7 @@ def _check_approval(action: Action, account: Account, facts: Facts, limits: Limi
             return "breach", f"`sensitivity` is {action.sensitivity!r}, none of {', '.join(SENSITIVITIES)}"
         return ("pass", f"{action.kind} of {action.sensitivity} data can be judged") if telling else PASS
     symbol = action.symbol
-    if not (isinstance(symbol, str) and symbol and symbol.isascii() and symbol == symbol.strip().upper()):
+    if not (isinstance(symbol, str) and symbol and symbol.isascii() and set(symbol) <= _SYMBOL):
         return "breach", f"`symbol` is {symbol!r}, not in ASCII capitals"
     if action.side not in ("buy", "sell"):
         return "breach", f"`side` is {action.side!r}, neither buy nor sell"
@@ -282,7 +304,7 @@ def _check_sources(action: Action, account: Account, facts: Facts, limits: Limit
     for source in sources:
         if source.standing not in STANDINGS:
             return "breach", f"the source {source.name!r} has a standing that is none: {source.standing!r}"
-        if source.quarantined:
+        if source.quarantined is not False:
             return "breach", f"the source {source.name!r} was wrong too often and is quarantined"
     unregistered = [source.name for source in sources if source.standing == "unregistered"]
     if unregistered:
@@ -302,20 +324,21 @@ def _check_insider(action: Action, account: Account, facts: Facts, limits: Limit
 
     Needs `restricted`, `sources`.
     """
-    if facts.restricted is None:
-        raise Unknown("`restricted` is missing: nobody knows which symbols are restricted")
-    if action.symbol in facts.restricted:
+    restricted = _listed("restricted", facts.restricted, "which symbols are restricted")
+    if action.symbol in restricted:
         return "breach", f"{action.symbol} stands on the restricted list"
     sources = _sources(facts)
     for source in sources:
         if source.standing == "private":
             return "breach", f"the source {source.name!r} is private: what it says is not public"
-        if not source.embargo_until <= facts.now:
+        if not source.embargo_until <= facts.now < _NEVER:
             return "breach", f"what {source.name!r} says is under embargo until {source.embargo_until:.0f}"
     if not telling:
         return PASS
-    listed = len(facts.restricted)
-    return "pass", f"{action.symbol or action.kind} is none of {listed} restricted symbols; {_told(sources)}"
+    return (
+        "pass",
+        f"{action.symbol or action.kind} is none of {len(restricted)} restricted symbols; {_told(sources)}",
+    )
 
 
 def _check_reasoning(action: Action, account: Account, facts: Facts, limits: Limits, telling: bool) -> Said:
@@ -331,14 +354,12 @@ def _check_loops(action: Action, account: Account, facts: Facts, limits: Limits,
 
     Needs `hops`, `messages`; for a trade `recent`, `quantity`, `price`.
     """
-    if facts.hops is None:
-        raise Unknown("`hops` is missing")
-    if account.messages is None:
-        raise Unknown("`messages` is missing: nobody counts the account's orders and cancels")
-    if facts.hops > MOST_HOPS:
-        return "breach", f"{facts.hops} agents had it already; the limit is {MOST_HOPS}"
-    if account.messages >= MOST_MESSAGES:
-        return "breach", f"{account.messages} orders and cancels within a minute; the limit is {MOST_MESSAGES}"
+    hops = _count("hops", facts.hops)
+    messages = _count("messages", account.messages, ": nobody counts the account's orders and cancels")
+    if hops > MOST_HOPS:
+        return "breach", f"{hops} agents had it already; the limit is {MOST_HOPS}"
+    if messages >= MOST_MESSAGES:
+        return "breach", f"{messages} orders and cancels within a minute; the limit is {MOST_MESSAGES}"
     repeats = 0
     if _is_trade(action):
         recent = _recent(account)
@@ -350,7 +371,7 @@ def _check_loops(action: Action, account: Account, facts: Facts, limits: Limits,
     if repeats < MOST_REPEATS and not telling:
         return PASS
     text = (
-        f"{facts.hops} agents had it, {account.messages} orders and cancels and {repeats} equal orders within a"
+        f"{hops} agents had it, {messages} orders and cancels and {repeats} equal orders within a"
         f" minute; the limits are {MOST_HOPS}, {MOST_MESSAGES} and {MOST_REPEATS}"
     )
     return ("breach" if repeats >= MOST_REPEATS else "pass"), text
@@ -358,11 +379,10 @@ def _check_loops(action: Action, account: Account, facts: Facts, limits: Limits,
 
 def _check_autonomy(action: Action, account: Account, facts: Facts, limits: Limits, telling: bool) -> Said:
     """User autonomy: a person's standing wishes. Needs `no_trade`."""
-    if facts.no_trade is None:
-        raise Unknown("`no_trade` is missing: nobody knows what a person wishes not to be traded")
-    if action.symbol in facts.no_trade:
+    no_trade = _listed("no_trade", facts.no_trade, "what a person wishes not to be traded")
+    if action.symbol in no_trade:
         return "breach", f"a person wishes {action.symbol} not to be traded"
-    return ("pass", f"none of a person's {len(facts.no_trade)} standing wishes is against it") if telling else PASS
+    return ("pass", f"none of a person's {len(no_trade)} standing wishes is against it") if telling else PASS
 
 
 def _check_position_size(action: Action, account: Account, facts: Facts, limits: Limits, telling: bool) -> Said:
@@ -440,20 +460,21 @@ def _check_daily_loss(action: Action, account: Account, facts: Facts, limits: Li
     """Daily loss: realised and unrealised since the day began, and what all stops, this one too, would cost.
 
     A gain of the day does not buy more risk. Of two counts of the loss, by the equity and by the trades, the
-    larger one counts. Needs `day_start_equity`, `equity`, `realised_today`, `unrealised_today`, `open_risk`,
-    `quantity`, `price`, `stop_loss`.
+    larger one counts. A purchase at the market is counted from the highest credible price. Needs
+    `day_start_equity`, `equity`, `realised_today`, `unrealised_today`, `open_risk`, `quantity`, `price`,
+    `market_price`, `stop_loss`.
     """
     if not _is_trade(action):
         return PASS
     start, equity = number("day_start_equity", account.day_start_equity), number("equity", account.equity)
-    realised, unrealised = account.realised_today, account.unrealised_today
-    if realised is None or not realised.is_finite():
-        raise Unknown("`realised_today` is missing" if realised is None else "`realised_today` is not finite")
-    if unrealised is None or not unrealised.is_finite():
-        raise Unknown("`unrealised_today` is missing" if unrealised is None else "`unrealised_today` is not finite")
+    realised = signed("realised_today", account.realised_today)
+    unrealised = signed("unrealised_today", account.unrealised_today)
     at_risk = number("open_risk", account.open_risk, zero=True)
     quantity, price = number("quantity", action.quantity), number("price", action.price)
-    own = quantity * abs(price - number("stop_loss", action.stop_loss))
+    stop = number("stop_loss", action.stop_loss)
+    own = quantity * abs(price - stop)
+    if action.side == "buy" and action.entry != "limit":
+        own = max(own, quantity * (number("market_price", facts.market_price) - stop))
     lost = max(start - equity, -(realised + unrealised), ZERO)
     broken = lost + at_risk + own > limits.max_daily_loss * start
     if not broken and not telling:
@@ -534,11 +555,10 @@ def _check_manipulation(action: Action, account: Account, facts: Facts, limits: 
         found = _pattern_of(recent, price)
         if found:
             return "breach", found
-    if (
-        facts.session_left_s is not None
-        and 0 <= facts.session_left_s <= CLOSING_S
-        and facts.average_volume is not None
-    ):
+    left_s = None if facts.session_left_s is None else _silence("session_left_s", facts.session_left_s)
+    if left_s is not None and left_s <= CLOSING_S:
+        if facts.average_volume is None:
+            raise Unknown("`average_volume` is missing, in the last minutes of the session", live=True)
         usual = number("average_volume", facts.average_volume) / CLOSING_SPANS
         if quantity > CLOSING_SHARE * usual:
             return "breach", (
@@ -562,8 +582,11 @@ def _meets_own(action: Action, account: Account, facts: Facts, quantity: Decimal
     """Whether the order would trade with the account's own orders, or lean on a wall of them."""
     buying = action.side == "buy"
     reach = price
-    if action.entry != "limit" and buying:
-        reach = max(price, number("market_price", facts.market_price))
+    if action.entry != "limit":
+        if buying:
+            reach = max(price, number("market_price", facts.market_price))
+        elif facts.last_price is not None:
+            reach = min(price, number("last_price", facts.last_price))
     near = LAYER_TICKS * tick_of(price)
     levels: set[Decimal] = set()
     wall = ZERO
@@ -593,8 +616,10 @@ def _pattern_of(recent: tuple[Done, ...], price: Decimal) -> str:
             f"{cancels} of {orders} orders within a minute were cancelled; the limit is"
             f" {show_percent(SPOOF_CANCELS)}"
         )
-    bought = [done for done in recent if done.what == "fill" and done.side == "buy"]
-    sold = [done for done in recent if done.what == "fill" and done.side == "sell"]
+    # Sorted, so that the lowest sale that is near enough is the one that no later purchase can use better.
+    fills = sorted((done for done in recent if done.what == "fill"), key=lambda done: done.price)
+    bought = [done for done in fills if done.side == "buy"]
+    sold = [done for done in fills if done.side == "sell"]
     tick, pairs = tick_of(price), 0
     for purchase in bought:
         for sale in sold:
@@ -616,7 +641,10 @@ def _check_pump(action: Action, account: Account, facts: Facts, limits: Limits, 
         return PASS
     promoting = [source.name for source in _sources(facts) if source.standing == "promotional"]
     price = number("price", action.price)
-    move, ratio = facts.move, facts.volume_ratio
+    move = None if facts.move is None else signed("move", facts.move)
+    ratio = None if facts.volume_ratio is None else number("volume_ratio", facts.volume_ratio, zero=True)
+    if move is not None and move < -_ONE:
+        raise Unknown(f"`move` is {show_percent(move)}, below nothing")
     outsized = (move is not None and not -OUTSIZED_MOVE < move < OUTSIZED_MOVE) or (
         ratio is not None and not ratio < OUTSIZED_VOLUME
     )
@@ -667,7 +695,7 @@ def _check_user_data(action: Action, account: Account, facts: Facts, limits: Lim
         return "breach", "what the node keeps can be read by others"
     if facts.personal is None:
         raise Unknown("`personal` is missing: nobody looked for personal data in the action's texts")
-    if facts.personal:
+    if facts.personal != "":
         return "breach", f"a text of the action holds {facts.personal}"
     if action.kind == "share_data" and action.sensitivity == "secret":
         return "breach", "secret data is not shared, whoever asks"
@@ -676,8 +704,7 @@ def _check_user_data(action: Action, account: Account, facts: Facts, limits: Lim
 
 def _check_consent(action: Action, account: Account, facts: Facts, limits: Limits, telling: bool) -> Said:
     """Consent: to trade with somebody's money, and to use his data. Needs `consents`, `live`."""
-    if facts.consents is None:
-        raise Unknown("`consents` is missing: nobody knows what was consented to")
+    consents = _listed("consents", facts.consents, "what was consented to")
     if _is_trade(action):
         if facts.live is False:
             return ("pass", "on paper nobody's money is traded") if telling else PASS
@@ -686,7 +713,7 @@ def _check_consent(action: Action, account: Account, facts: Facts, limits: Limit
         purpose = f"{action.kind}:{action.subject}"
     else:
         return ("pass", "it is nobody's data") if telling else PASS
-    if purpose not in facts.consents:
+    if purpose not in consents:
         return "breach", f"nobody consented to {purpose}"
     return ("pass", f"{purpose} was consented to") if telling else PASS
 
@@ -733,23 +760,31 @@ def _check_reversible(action: Action, account: Account, facts: Facts, limits: Li
 def _check_person(action: Action, account: Account, facts: Facts, limits: Limits, telling: bool) -> Said:
     """Human in the loop: what is large, geared, or cannot be undone needs a person's yes.
 
-    Needs `person` for those; for a trade `quantity`, `price`, `market_price`, `equity`, `leverage`.
+    Large is what the symbol would come to, so that many small orders do not get round a person. Needs `person` for
+    those; for a trade `quantity`, `price`, `market_price`, `exposures`, `equity`, `leverage`.
     """
     if facts.person is False:
         return "breach", "a person refused it"
     if _is_trade(action):
-        share_of, equity = _asked(action, facts), number("equity", account.equity)
-        leverage = number("leverage", action.leverage)
-        claimed = action.position_size_pct
-        large = share_of > CRITICAL_SHARE * equity or (
-            claimed is not None and number("position_size_pct", claimed) > CRITICAL_SHARE
+        new, equity = _asked(action, facts), number("equity", account.equity)
+        leverage, claimed = number("leverage", action.leverage), action.position_size_pct
+        gross = together = new
+        for symbol, value in _exposures(account).items():
+            gross += number("exposures", value, zero=True)
+            if symbol == action.symbol:
+                together += value
+        critical = (
+            together > CRITICAL_SHARE * equity
+            or (claimed is not None and number("position_size_pct", claimed) > CRITICAL_SHARE)
+            or leverage > CRITICAL_LEVERAGE
+            or gross > CRITICAL_LEVERAGE * equity
         )
-        critical = large or leverage > CRITICAL_LEVERAGE
         if not critical and not telling:
             return PASS
         text = (
-            f"{show_percent(share_of / equity)} of the equity at leverage {show(leverage)}; a person is asked above"
-            f" {show_percent(CRITICAL_SHARE)} or {show(CRITICAL_LEVERAGE)}"
+            f"{show_percent(together / equity)} of the equity in {action.symbol}, {show(gross / equity)} times the"
+            f" equity in all, {show(leverage)} times asked for; a person is asked above"
+            f" {show_percent(CRITICAL_SHARE)} or {show(CRITICAL_LEVERAGE)} times"
         )
     else:
         critical = not KINDS.get(action.kind)
@@ -825,6 +860,12 @@ def judge(
                 findings.append(Finding(rule, str(unknown), not mercy, mercy=mercy))
                 if telling:
                     statements.append(Statement(rule, "unknown", str(unknown)))
+                continue
+            except Exception as error:  # noqa: BLE001 - what cannot be judged is denied, whatever the reason
+                text = f"it could not be judged: {type(error).__name__}: {error}"
+                findings.append(Finding(rule, text, True))
+                if telling:
+                    statements.append(Statement(rule, "unknown", text))
                 continue
             if word == "ask":
                 findings.append(Finding(rule, text, False, asks=True))

@@ -26,6 +26,7 @@ __all__ = [
     "number",
     "show",
     "show_percent",
+    "signed",
 ]
 
 LARGEST = Decimal("1e12")
@@ -270,6 +271,21 @@ def number(name: str, value: object, *, zero: bool = False) -> Decimal:
     if value <= 0:
         raise Unknown(f"`{name}` must be above 0, is {show(value)}")
     raise Unknown(f"`{name}` is {value:.3E}, beyond {SMALLEST:f} to {LARGEST:f}")
+
+
+def signed(name: str, value: object) -> Decimal:
+    """A fact as a number of either sign that a real market can have.
+
+    Raises:
+        Unknown: It is missing, no `Decimal`, NaN, infinite, or beyond `LARGEST`.
+    """
+    if type(value) is not Decimal:
+        raise Unknown(f"`{name}` is missing" if value is None else f"`{name}` is no decimal number")
+    if not value.is_finite():
+        raise Unknown(f"`{name}` is not finite")
+    if not -LARGEST <= value <= LARGEST:
+        raise Unknown(f"`{name}` is {value:.3E}, beyond {LARGEST:f} either way")
+    return value
 
 
 def show(value: Decimal) -> str:

@@ -165,7 +165,7 @@ RULES: tuple[Rule, ...] = (
         "require_hrm_approval", "governance", True, "HIGH",
         "That nothing is done that the judge does not know how to judge.",
         f"{_BOOK}, governance; {_15C3_5}(d)",
-        (("actions", " ".join(KINDS)),),
+        (("actions", " ".join(KINDS)), ("data_kinds", " ".join(DATA_KINDS))),
     ),
     Rule(
         # LOW in the original, where LOW was to warn. What a source that was found wrong says is not acted upon.
@@ -238,7 +238,8 @@ RULES: tuple[Rule, ...] = (
         (("wash_pairs", str(WASH_PAIRS)), ("spoof_orders", str(SPOOF_ORDERS)),
          ("spoof_cancels", str(SPOOF_CANCELS)), ("layers", str(LAYERS)), ("layer_ticks", str(LAYER_TICKS)),
          ("collar", str(COLLAR)),
-         ("closing_s", str(CLOSING_S)), ("closing_share", str(CLOSING_SHARE)), ("window_s", str(WINDOW_S))),
+         ("closing_s", str(CLOSING_S)), ("closing_share", str(CLOSING_SHARE)),
+         ("closing_spans", str(CLOSING_SPANS)), ("window_s", str(WINDOW_S))),
     ),
     Rule(
         "no_pump_and_dump", "trading", True, "HIGH",
