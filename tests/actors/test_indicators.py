@@ -73,6 +73,12 @@ def test_volume_gap_and_change_are_against_the_bars_before(year: list[Bar]) -> N
     assert found.facts["gain_last_5_days"] == pytest.approx(100 * (last.close / year[-6].close - 1))
 
 
+def test_the_newest_close_is_told_with_the_time_of_its_bar(year: list[Bar]) -> None:
+    found = figures(year)
+    assert (found.close, found.close_at) == (year[-1].close, year[-1].ts)
+    assert (figures(year[:1]).close, figures(year[:1]).close_at) == (year[0].close, year[0].ts)
+
+
 def test_without_bars_there_is_only_the_price() -> None:
     assert market(Window(), None, 12.5) == Market(price=12.5)
 
@@ -101,6 +107,7 @@ def test_any_valid_bars_give_figures_that_can_travel(bars: list[Bar]) -> None:
     for name in ("volume_ratio", "rsi", "macd", "macd_signal", "atr", "gap_pct", "change_pct"):
         value = getattr(found, name)
         assert value is None or math.isfinite(value)
+    assert (found.close, found.close_at) == (bars[-1].close, bars[-1].ts)
     assert found.rsi is None or -1e-9 <= found.rsi <= 100 + 1e-9
 
 

@@ -72,13 +72,16 @@ def test_the_oldest_age_can_be_set() -> None:
     )
 
 
-@pytest.mark.parametrize("source", ["insider_tip", " Insider_Tip "])
-def test_a_blocked_source_is_denied(source: str) -> None:
+@pytest.mark.parametrize("source", ["rumours", " Rumours "])
+def test_a_source_that_the_settings_block_is_denied(source: str) -> None:
+    kyle, desk = seated(Desk(settings={"blocked_sources": ["RUMOURS"]}))
+    assert drive(kyle, trade(source=source), desk).refusal == ("denied", f"source: {source!r} is blocked")
+    assert drive(kyle, trade(source="desk"), desk).refusal is None
+
+
+def test_without_settings_no_source_is_blocked_since_hrm_judges_them_by_the_register() -> None:
     kyle, desk = seated()
-    refusal = drive(kyle, trade(source=source), desk).refusal
-    assert refusal is not None
-    assert refusal[0] == "denied"
-    assert "ETH-003" in refusal[1]
+    assert drive(kyle, trade(source="insider_tip"), desk).refusal is None
 
 
 def test_with_allowed_sources_all_others_are_denied() -> None:
@@ -125,9 +128,22 @@ def test_a_bar_that_is_none_is_denied_with_the_field(bar: Any, word: str) -> Non
     assert kyle.handle(trade(), desk).market == Market(price=10.0)
 
 
-def test_a_refused_signal_leaves_no_bar() -> None:
+def test_the_newest_close_and_when_its_bar_began_go_along_with_every_signal() -> None:
     kyle, desk = seated()
-    kyle.handle(shown(path([10.0])[0], source="insider_tip"), desk)
+    bars = path([10.0, 11.0, 12.0])
+    described(kyle, desk, bars)
+    desk.clock = bars[-1].ts + 60
+    later = drive(kyle, trade(), desk)
+    assert later.market is not None
+    assert (later.market.price, later.market.close, later.market.close_at) == (10.0, 12.0, bars[-1].ts)
+    desk.clock = bars[-1].ts + 8 * DAY
+    long_after = drive(kyle, trade(), desk)
+    assert long_after.market == Market(price=10.0), "bars of last week say nothing about today"
+
+
+def test_a_refused_signal_leaves_no_bar() -> None:
+    kyle, desk = seated(Desk(settings={"blocked_sources": ["rumours"]}))
+    kyle.handle(shown(path([10.0])[0], source="rumours"), desk)
     assert desk.database.execute("SELECT count(*) FROM bars").fetchall() == [(0,)]
 
 
