@@ -616,20 +616,33 @@ def _pattern_of(recent: tuple[Done, ...], price: Decimal) -> str:
             f"{cancels} of {orders} orders within a minute were cancelled; the limit is"
             f" {show_percent(SPOOF_CANCELS)}"
         )
-    # Sorted, so that the lowest sale that is near enough is the one that no later purchase can use better.
-    fills = sorted((done for done in recent if done.what == "fill"), key=lambda done: done.price)
-    bought = [done for done in fills if done.side == "buy"]
-    sold = [done for done in fills if done.side == "sell"]
-    tick, pairs = tick_of(price), 0
-    for purchase in bought:
-        for sale in sold:
-            if sale.quantity == purchase.quantity and abs(sale.price - purchase.price) <= tick:
-                sold.remove(sale)
-                pairs += 1
-                break
+    pairs = _pairs_of([done for done in recent if done.what == "fill"], tick_of(price))
     if pairs >= WASH_PAIRS:
         return f"{pairs} purchases and sales of the same size within a tick and a minute: wash trades"
     return ""
+
+
+def _pairs_of(fills: list[Done], tick: Decimal) -> int:
+    """How many purchases can be paired with a sale of the same size and nearly the same price, each used once."""
+    prices: dict[tuple[Decimal, str], list[Decimal]] = {}
+    for done in fills:
+        prices.setdefault((done.quantity, done.side), []).append(done.price)
+    pairs = 0
+    for (quantity, side), bought in prices.items():
+        sold = prices.get((quantity, "sell")) if side == "buy" else None
+        if sold is None:
+            continue
+        bought.sort()
+        sold.sort()
+        # Both from the lowest up: of two that are not near each other, the lower one finds no partner any more.
+        at, across = 0, 0
+        while at < len(bought) and across < len(sold):
+            apart = bought[at] - sold[across]
+            if -tick <= apart <= tick:
+                pairs += 1
+            at += apart <= tick
+            across += apart >= -tick
+    return pairs
 
 
 def _check_pump(action: Action, account: Account, facts: Facts, limits: Limits, telling: bool) -> Said:
