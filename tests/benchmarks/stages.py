@@ -56,7 +56,8 @@ def make_stage(name: str, folder: Path) -> Stage:
         clock=time.time,
         halt=lambda: None,
         opener=opener,
-        secrets={"approval": b"a secret of thirty-two bytes len"},
+        secrets={"approval": b"a secret of thirty-two bytes len", "ruling": b"another secret of as many bytes!"},
+        free_bytes=lambda: 1 << 40,
     )
     place = names.index(name)
     return Stage(
@@ -89,7 +90,9 @@ def measure(count: int, profiled: str = "") -> dict[str, float]:
         notices: dict[str, list[Envelope]] = defaultdict(list)
         for stage in stages.values():
             stage.setup()
-            stage.take_outgoing()
+            for destination, each in stage.take_outgoing():
+                if each.kind == NOTICE:
+                    notices[destination].append(each)
         signals = envelopes(count)
         for start in range(0, count, BATCH):
             frame = pack(signals[start : start + BATCH])
