@@ -95,7 +95,7 @@ def test_what_a_person_approves_is_exactly_what_he_was_shown(floor: Floor, resta
     hold = floor.hold(share)
     floor.decide("MSFT", quantity=10.0)
     floor.fill(1, 2, symbol="MSFT", quantity=10)
-    floor.bar("MSFT", 200.0)  # now the same share of equity would be 90.9 units
+    floor.bar("MSFT", 400.0)  # now the same share of the equity would be 92 units
     floor.context.clock += 200
     if restarted:
         floor.restart()

@@ -17,6 +17,7 @@ from actors.breakers import Breakers
 from actors.hrm import ASK_AGAIN_S, PATIENCE_S
 from actors.judging import Inputs, decide
 from actors.messages import Case, CloseWanted, Decision, Fill, FillsWanted, Market, Plan
+from actors.pattern_book import BOOK
 from actors.policy import LONGEST_APPROVAL_S, LONGEST_ENTRY_S, LONGEST_HOLD_S
 from ark.errors import AgentError, ConfigError
 from ark.message import Letter, Span
@@ -29,6 +30,7 @@ from tests.actors.floor import (
     NOON,
     RULING,
     SECRET,
+    SQUEEZE,
     Floor,
     bar_at,
     case_of,
@@ -260,6 +262,37 @@ def test_no_figure_whatever_ends_the_judge(
     shared.take(case)
     released = shared.hrm.portfolio.release(shared.context.trace_id)
     assert released is None or released.value <= D(10_000)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+READ = (
+    "catalyst", "source", "avg_volume", "volume", "market_type", "vix", "manipulative_intent",
+    "insider_information", "float", "short_interest", "volume_ratio", "price_action", "rsi", "price_change_percent",
+    "gap_percent", "decline_percent", "leader_price", "days_to_cover", "cost_to_borrow", "market_cap",
+    "prior_trend",
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.sampled_from(READ), anything, max_size=6),
+    st.none() | st.sampled_from(BOOK).map(lambda page: page.name) | st.text(max_size=10),
+    st.sampled_from(["long", "short"]),
+    st.tuples(st.text(max_size=20), st.booleans()),
+)
+@settings(max_examples=300)
+def test_no_feature_whatever_ends_the_judge(
+    shared: Floor, features: Any, pattern: Any, direction: str, sender: tuple[str, bool]
+) -> None:
+    source, own = sender
+    sent = {"features": {**SQUEEZE, **features}, "source": source, **({} if own else {"stop_loss": None})}
+    plan = short() if direction == "short" else {}
+    shared.hrm.breakers = Breakers()
+    shared.take(case_of(**plan, quantity=1.0, pattern=pattern, confidence=0.9, signal=sent, market=seen()))
+    shared.hrm.portfolio.release(shared.context.trace_id)
 
 
 def test_what_a_signal_says_of_itself_turns_no_denial_into_a_pass(floor: Floor) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal as D
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.messages import Case
@@ -129,6 +129,7 @@ any_float = st.floats() | st.sampled_from([0.0, 1e308, -1e308, 5e-324, 1e28, 1e2
 
 
 @given(any_float, st.decimals(-100, 10**9, places=2), any_float, st.booleans())
+@example(math.inf, D(0), 100.0, False)
 def test_no_share_of_anything_raises(share: float, equity: D, price: float, fractional: bool) -> None:
     units = quantity_for(D(str(share)), equity, D(str(price)), fractional=fractional)
     assert units >= 0

@@ -89,6 +89,8 @@ def test_consent_and_an_empty_list_of_client_orders_are_what_live_trading_waits_
     [
         ("restricted = [", "Invalid"),
         ("restrictde = []", "restrictde"),
+        (f"restricted = {'[' * 3000}{']' * 3000}", "recursion"),
+        (f"restricted = {'9' * 5000}", "digits"),
         ('restricted = "AAPL"', "restricted"),
         ('[sources]\ndesk = "friend"', "sources"),
         ("[[client_orders]]\nsymbol = 'A'\nside = 'buy'\nquantity = 0", "quantity"),
@@ -126,6 +128,21 @@ def test_a_file_that_cannot_be_read_denies(floor: Registered, how: str) -> None:
     assert "no_insider_trading" in floor.denied_by()
     assert "preserve_user_autonomy" in floor.denied_by()
     assert len([kind for kind, _ in floor.context.events if kind == "register"]) == 1
+
+
+def test_a_file_that_could_not_be_read_once_is_tried_again_with_the_next_signal(
+    floor: Registered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floor.enter('restricted = ["MSFT"]')
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", deny)
+        assert "no_insider_trading" in floor.denied_by()
+    assert floor.decide().approved, "the permission was put right, which changes no time of the file"
+    assert floor.denied_by("MSFT") == ["no_insider_trading"]
+
+
+def deny(path: Path, **options: Any) -> str:
+    raise PermissionError(13, "Permission denied", str(path))
 
 
 def test_a_register_that_is_missing_at_the_start_denies_until_it_is_there(tmp_path: Path) -> None:
