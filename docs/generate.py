@@ -1,6 +1,6 @@
 """Writes the tables of the documents from the code: `python -m docs.generate`.
 
-`docs/configuration.md` is written whole; in `docs/protocol.md` it is what stands between
+`docs/configuration.md` is written whole; in `docs/protocol.md` and `docs/rules.md` it is what stands between
 `<!-- generated: NAME -->` and `<!-- end -->`. A test fails when what is written differs from what this would
 write.
 """
@@ -8,6 +8,7 @@ write.
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import importlib
 import inspect
 import re
@@ -20,10 +21,19 @@ from typing import Any
 
 import msgspec
 
+import actors.breakers
+import actors.messages
+import actors.register
+import actors.ruleset
+import actors.synthesis
 import ark.config
 import ark.protocol
 import ark.signal
+import graveyard.ethics
+from actors.ruleset_book import RULESET_RULES, RulesetRule
+from actors.ruleset_judge import CHECKS
 from ark.config import ENVIRONMENT, Config
+from graveyard import RULES, Rule
 
 FOLDER = Path(__file__).parent
 HEAD = """\
@@ -43,6 +53,24 @@ AGENTS = {
     "kenny": ("actors.kenny", "Settings"),
 }
 """Where the settings of each agent stand; Aletheia has none."""
+BREAKERS = {
+    "day_loss": actors.breakers.DayLoss,
+    "losing_run": actors.breakers.LosingRun,
+    "market": actors.breakers.MarketFall,
+}
+RULESET: dict[str, type[msgspec.Struct]] = {
+    "ruleset": actors.ruleset.Ruleset,
+    **{f"ruleset.breakers.{name}": struct for name, struct in BREAKERS.items()},
+    "ruleset.overrides.PATTERN": actors.ruleset.Override,
+    "ruleset.synthesis": actors.synthesis.Thresholds,
+}
+"""The tables of the operator's ruleset, under HRM's settings."""
+WAY = re.compile(
+    r"(?:May o|O)nly (?:up|down|more|fewer|fall|rise)"
+    r"|(?:Down, or up|Up, or down) to the Graveyard's \([\d.]+\)"
+    r"|Cannot be switched off|The one value that may be loosened"
+)
+"""What a setting's meaning says of the way in which it may be set."""
 PLACES = {
     "ARK_HOME": "the node's home, like `--home`",
     "ARK_CONFIG": "the configuration file, like `--config`",
@@ -58,8 +86,10 @@ def main() -> None:
 
 def pages() -> dict[Path, str]:
     """Each page with generated parts, as it should read."""
-    protocol = FOLDER / "protocol.md"
-    return {FOLDER / "configuration.md": configuration(), protocol: fill(protocol.read_text(encoding="utf-8"))}
+    filled = {
+        FOLDER / name: fill((FOLDER / name).read_text(encoding="utf-8")) for name in ("protocol.md", "rules.md")
+    }
+    return {FOLDER / "configuration.md": configuration(), **filled}
 
 
 def configuration() -> str:
@@ -75,6 +105,10 @@ def configuration() -> str:
         parts.append(
             f"### `[agents.{agent}.settings]`\n\n{describe(getattr(importlib.import_module(module), name))}"
         )
+        if agent == "hrm":
+            parts += [
+                f"#### `[agents.hrm.settings.{place}]`\n\n{describe(struct)}" for place, struct in RULESET.items()
+            ]
     rows = [(f"`{name}`", f"`{'.'.join(place)}`") for name, place in ENVIRONMENT.items()]
     rows += [(f"`{name}`", text) for name, text in PLACES.items()]
     parts.append(f"## Environment variables\n\n{table(('variable', 'sets'), rows)}")
@@ -118,11 +152,12 @@ def kind(type_: Any) -> str:
     origin = typing.get_origin(type_) or type_
     if origin is tuple:
         return f"list of {kind(arguments[0])}"
-    if origin is dict:
+    if origin is dict or (isinstance(origin, type) and issubclass(origin, msgspec.Struct)):
         return "table"
     if len(arguments) == 1:  # something or None
         return kind(arguments[0])
     names = {str: "text", bool: "true or false", int: "whole number", float: "number"}
+    names |= {dt.date: "date", dt.datetime: "date and time"}
     return names.get(origin, {"Decimal": "number"}.get(getattr(origin, "__name__", ""), str(origin)))
 
 
@@ -140,6 +175,8 @@ def default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "required"
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    if isinstance(value, msgspec.Struct):
+        return "see below"
     return "" if value in ("", None) else f"`{toml(value)}`"
 
 
@@ -206,7 +243,125 @@ def bar() -> str:
     return fields(ark.signal.Bar, docstring(ark.signal.Bar)[1])
 
 
+def graveyard_rules() -> str:
+    """The rules of the Graveyard, in the order in which they are judged."""
+    rows = [
+        (
+            f"`{rule.name}`",
+            rule.category,
+            figure(rule.value),
+            rule.severity,
+            breach(rule),
+            rule.protects,
+            needs(rule),
+        )
+        for rule in RULES
+    ]
+    return table(("rule", "category", "value", "severity", "a breach", "protects", "needs"), rows)
+
+
+def graveyard_sources() -> str:
+    """Where each rule comes from, and which further figures its check uses."""
+    rows = [
+        (f"`{rule.name}`", rule.source, "; ".join(f"`{name}` {value}" for name, value in rule.terms))
+        for rule in RULES
+    ]
+    return table(("rule", "source", "further figures"), rows)
+
+
+def figure(value: object) -> str:
+    """A rule's value; one that must hold has none."""
+    return "must hold" if value is True else str(value)
+
+
+def breach(rule: Rule) -> str:
+    """What a breach does, in words."""
+    if rule.name == "human_in_loop_critical":
+        return "asks a person; a person's no denies"
+    return ("denies" if rule.denies else "warns") + (", alarms" if rule.alarms else "")
+
+
+def needs(rule: Rule) -> str:
+    """The facts that a rule's check needs, from the check's docstring."""
+    check = next(check for own, check in graveyard.ethics._CHECKS if own is rule)
+    _, _, found = " ".join((check.__doc__ or "").split()).partition("Needs ")
+    return found.rstrip(".")
+
+
+def ruleset_rules() -> str:
+    """The rules of the operator's ruleset, in the order in which they are judged."""
+    rows = [
+        (
+            f"`{rule.title}`",
+            rule.stage,
+            rule.severity,
+            says(rule),
+            "<br>".join(f"`{name} = {value}`{f': {way}' if way else ''}" for name, value, way in settings(rule)),
+        )
+        for rule in RULESET_RULES
+    ]
+    return table(("rule", "stage", "severity", "what it is about", "settings, and which way they go"), rows)
+
+
+def says(rule: RulesetRule) -> str:
+    """What a rule of the ruleset is about, from its check's docstring."""
+    first = " ".join((CHECKS[rule.id][0].__doc__ or "").split("\n\n")[0].split())
+    text = first.removeprefix(f"{rule.id}: ")
+    return text[0].upper() + text[1:]
+
+
+def settings(rule: RulesetRule) -> Iterator[tuple[str, str, str]]:
+    """A rule's settings, each with its default and the way in which an operator may set it."""
+    structs = [("", actors.ruleset.Ruleset)]
+    structs += [(f"breakers.{name}.", struct) for name, struct in BREAKERS.items()]
+    for place, struct in structs:
+        text, meanings = docstring(struct)
+        for field in msgspec.structs.fields(struct):
+            meaning = meanings.get(field.name, "")
+            of_rule = re.search(rf"\b{rule.id}\b", text if place else meaning)
+            if of_rule and field.name not in ("breakers", "severity"):  # these are about rules, not of one
+                way = WAY.search(meaning)
+                said = "" if way is None else way[0][0].lower() + way[0][1:]
+                yield f"{place}{field.name}", default(field).strip("`"), said
+
+
+def required_data() -> str:
+    """The facts that DATA-001 can ask for."""
+    rows = [
+        ("from the signal", ", ".join(f"`{name}`" for name in sorted(actors.ruleset.CLAIMABLE))),
+        ("of a live market", ", ".join(f"`{name}`" for name in sorted(actors.ruleset.MARKET_FACTS))),
+    ]
+    return table(("fact", "names"), rows)
+
+
+def source_entry() -> str:
+    """What the register can say of a source."""
+    return fields(actors.register.SourceEntry, docstring(actors.register.SourceEntry)[1])
+
+
+def decision() -> str:
+    """The fields of a decision."""
+    return meanings(actors.messages.Decision)
+
+
+def execution() -> str:
+    """The fields of an execution."""
+    return meanings(actors.messages.Execution)
+
+
+def meanings(struct: type[msgspec.Struct]) -> str:
+    """A struct's fields and what they mean."""
+    return table(("key", "meaning"), [(f"`{name}`", meaning) for name, meaning in docstring(struct)[1].items()])
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "graveyard_rules": graveyard_rules,
+    "graveyard_sources": graveyard_sources,
+    "ruleset_rules": ruleset_rules,
+    "required_data": required_data,
+    "source_entry": source_entry,
+    "decision": decision,
+    "execution": execution,
     "codes": codes,
     "operations": operations,
     "signal": signal,

@@ -35,9 +35,12 @@ def blocks(language: str) -> list[str]:
 
 PROGRAMS = [body for body in blocks("python") if DOOR in body]
 LINES = [line for body in blocks("sh") for line in body.splitlines()]
-OPERATIONS = re.findall(
-    r"^```sh\n(.*?)^```$", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL | re.MULTILINE
-)
+ELSEWHERE = [
+    line
+    for page in ("operations.md", "rules.md")
+    for body in re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
+    for line in body.splitlines()
+]
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +84,11 @@ def test_the_agent_and_its_configuration_are_the_tested_examples() -> None:
     assert (ROOT / "examples" / "ark.toml").read_text().endswith(toml)
 
 
-@pytest.mark.parametrize("line", [*LINES, *(line for body in OPERATIONS for line in body.splitlines())])
+@pytest.mark.parametrize("line", dict.fromkeys([*LINES, *ELSEWHERE]))
 def test_a_command_line_is_one_that_there_is(line: str) -> None:
-    program, *rest = shlex.split(line)
+    program, *rest = shlex.split(line, comments=True)
+    if program == "echo":
+        program, *rest = rest[rest.index("|") + 1 :]
     match program:
         case "ark-run":
             commands = {each.name: each.load() for each in entry_points(group="ark.commands")}
@@ -94,6 +99,8 @@ def test_a_command_line_is_one_that_there_is(line: str) -> None:
             assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         case "sqlite3":
             assert "data/gateway.db" in line
+        case "python3":
+            compile(rest[1], line, "exec")
         case _:
             assert line in ("source .venv/bin/activate", "kill -9 PID")
 
