@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS hrm_totals (
     week_start_equity TEXT);
 CREATE TABLE IF NOT EXISTS hrm_lots (
     trace_id TEXT NOT NULL, symbol TEXT NOT NULL, quantity TEXT NOT NULL, cost TEXT NOT NULL,
-    stop TEXT NOT NULL, target TEXT, PRIMARY KEY (trace_id, symbol)) WITHOUT ROWID;
+    stop TEXT NOT NULL, target TEXT, gained TEXT, PRIMARY KEY (trace_id, symbol)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hrm_reservations (
     trace_id TEXT PRIMARY KEY, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL,
     price TEXT NOT NULL, stop TEXT NOT NULL, unit_risk TEXT NOT NULL, entry_price TEXT, target TEXT) WITHOUT ROWID;
@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS hrm_counts (
 _ADDED = (
     ("hrm_totals", "week_start_equity"),
     ("hrm_lots", "target"),
+    ("hrm_lots", "gained"),
     ("hrm_reservations", "entry_price"),
     ("hrm_reservations", "target"),
 )
@@ -78,9 +79,17 @@ class Books:
             return portfolio, 0
         cash, day, day_start_equity, realised_today, last_fill, week_start_equity = row
         lots = [
-            Lot(trace_id, symbol, Decimal(quantity), Decimal(cost), Decimal(stop), _maybe(target))
-            for trace_id, symbol, quantity, cost, stop, target in connection.execute(
-                "SELECT trace_id, symbol, quantity, cost, stop, target FROM hrm_lots ORDER BY trace_id"
+            Lot(
+                trace_id,
+                symbol,
+                Decimal(quantity),
+                Decimal(cost),
+                Decimal(stop),
+                _maybe(target),
+                Decimal(gained or 0),
+            )
+            for trace_id, symbol, quantity, cost, stop, target, gained in connection.execute(
+                "SELECT trace_id, symbol, quantity, cost, stop, target, gained FROM hrm_lots ORDER BY trace_id"
             )
         ]
         reservations = [
@@ -176,9 +185,9 @@ class Books:
             )
         else:
             self._connection.execute(
-                "INSERT INTO hrm_lots VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id, symbol) DO UPDATE SET"
+                "INSERT INTO hrm_lots VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id, symbol) DO UPDATE SET"
                 " quantity = excluded.quantity, cost = excluded.cost, stop = excluded.stop,"
-                " target = excluded.target",
+                " target = excluded.target, gained = excluded.gained",
                 (
                     lot.trace_id,
                     lot.symbol,
@@ -186,6 +195,7 @@ class Books:
                     str(lot.cost),
                     str(lot.stop),
                     _text(lot.target),
+                    str(lot.gained),
                 ),
             )
         if fill.leg in ("entry", "cancel"):

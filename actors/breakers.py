@@ -92,8 +92,8 @@ class MarketFall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threshold: The fall of the market on the day that trips it, as a fraction. May only fall.
         action: `close_longs`: longs are closed, and no new ones opened. `suspend`: the same, and no new shorts
             either.
-        minutes: For how long nothing new is opened. May only rise. The original names no time; it is that of
-            CB-001.
+        minutes: For how long no new longs are opened, or with `suspend` nothing at all. May only rise. The
+            original names no time; it is that of CB-001.
     """
 
     threshold: float = 0.03

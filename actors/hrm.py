@@ -53,7 +53,7 @@ from actors.policy import Policy
 from actors.portfolio import Portfolio, Reservation
 from actors.proposal import Proposal, propose
 from actors.register import Register
-from actors.sources import Sources
+from actors.sources import QUARANTINE_S, Sources
 from actors.viewing import claims_in, recomputed, view_of
 from ark.agent import Agent, Context, Durability, Hold
 from ark.errors import AuthenticationError
@@ -132,8 +132,8 @@ class HRM(Agent[Case]):
         self._closing: dict[str, CloseWanted] = {} if kept is None else _closings.decode(kept)
         self._asked_to_close_at = -math.inf
         self._market_now = 0.0
-        self._market_move: float | None = None
-        self._volatility: float | None = None
+        self._market_move: tuple[float, float] | None = None
+        self._volatility: tuple[float, float] | None = None
         self._number = self._books.last_judged()
         self._said: Counter[tuple[str, str]] = Counter()
         self._alarms: dict[str, tuple[float, int]] = {}
@@ -170,7 +170,7 @@ class HRM(Agent[Case]):
         elif market is not None and market.bar is not None:
             self._market_now = max(self._market_now, market.bar.ts)
             self._roll_day(market.bar.ts)
-        if market is not None and market.bar is not None:
+        if market is not None and market.bar is not None and self._is_believed(message.signal.source, now, context):
             self._see_bar(message.signal.symbol, market, now, context)
         if self._newest_fill > self.last_fill:
             self._ask(context)
@@ -207,7 +207,7 @@ class HRM(Agent[Case]):
         self._books.save_judged(self._number, _encode(inputs))
         if verdict.zone == "hold" and person is None:
             return self._hold(verdict, proposal, setup, now, context)
-        self._learn(case, inputs, register, now)
+        self._learn(case, inputs, register, now, context)
         if ruling is not None:
             self._books.drop_held(context.trace_id)
         decision = self._decision(verdict, setup, now, ruling, forged)
@@ -274,8 +274,8 @@ class HRM(Agent[Case]):
             sectors=self._rules.sectors,
             now=self._market_now or now,
             age_s=None if case.signal.ts is None else now - case.signal.ts,
-            market_move=self._market_move,
-            volatility=self._volatility,
+            market_move=self._young(self._market_move),
+            volatility=self._young(self._volatility),
         )
         fresh = facts.price_age_s is not None and facts.price_age_s <= OLDEST_PRICE_S
         return Inputs(
@@ -369,14 +369,27 @@ class HRM(Agent[Case]):
             answer,
             self._number,
             self._sealing.report.digest,
+            self._rulebook.digest,
         )
 
     # What it learns.
 
-    def _learn(self, case: Case, inputs: Inputs, register: Register, now: float) -> None:
+    def _learn(self, case: Case, inputs: Inputs, register: Register, now: float, context: Context) -> None:
         """Keep the record of a registered source: whether what it claims agrees with what is known."""
-        if register.source(case.signal.source).standing != "unregistered":
-            self._sources.learn(case.signal.source, inputs.claims, now)
+        name = case.signal.source
+        if register.source(name).standing == "unregistered":
+            return
+        before = self._sources.is_quarantined(name, now)
+        self._sources.learn(name, inputs.claims, now)
+        if not before and self._sources.is_quarantined(name, now):
+            context.event("quarantined", source=name, until=now + QUARANTINE_S)
+
+    def _is_believed(self, source: str, now: float, context: Context) -> bool:
+        """Whether a source's bars may move what HRM holds for the market."""
+        if self._sources.is_quarantined(source, now):
+            return False
+        known = self._read_register(context).source(source)
+        return not known.quarantined and known.standing != "private"
 
     def _see_bar(self, symbol: str, market: Market, now: float, context: Context) -> None:
         bar = market.bar
@@ -385,14 +398,20 @@ class HRM(Agent[Case]):
             self._books.save_mark(self.portfolio, symbol)
             self._watch_losses(context)
         if symbol == self._rules.market_symbol and market.change_pct is not None:
-            self._market_move = market.change_pct
+            self._market_move = (market.change_pct, bar.ts)
             day = str(int(bar.ts // 86_400))
             state, actions = after_market_move(
                 self.breakers, self._rules.breakers, market.change_pct, day, self._market_now
             )
             self._trip(state, actions, context)
         elif symbol == VOLATILITY_INDEX:
-            self._volatility = bar.close
+            self._volatility = (bar.close, bar.ts)
+
+    def _young(self, seen: tuple[float, float] | None) -> float | None:
+        """A figure of the market's own symbols, as long as it is not too old to say anything."""
+        if seen is None or not self._market_now - seen[1] <= OLDEST_PRICE_S:
+            return None
+        return seen[0]
 
     def _watch_losses(self, context: Context) -> None:
         """Trip the day's breaker, and halt where the Graveyard's limit of the day's loss is reached."""
@@ -482,6 +501,7 @@ class HRM(Agent[Case]):
             self._market_now = now
             self._roll_day(now)
         self._watch_seal(context)
+        self._read_register(context)
         if self._executed and (self._live is None or self._newest_fill > self.last_fill):
             self._ask(context)
         if self._closing and abs(now - self._asked_to_close_at) >= ASK_AGAIN_S:

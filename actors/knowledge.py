@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from decimal import Decimal
 
 from actors.messages import Case, Market
@@ -107,13 +106,10 @@ class _Seen:
         usual = market.facts.get("avg_volume")
         if isinstance(usual, (int, float)):
             self.average_volume = _decimal(float(usual))
-        ratio, move = market.volume_ratio, market.change_pct
-        if not all(math.isfinite(each) for each in (ratio, move) if each is not None):
-            return  # a figure that is no number: nobody knows how the symbol moved
-        if ratio is not None:
-            self.volume_ratio = _decimal(ratio)
-        if move is not None:
-            self.move = _decimal(move)
+        if market.volume_ratio is not None:
+            self.volume_ratio = _decimal(market.volume_ratio)
+        if market.change_pct is not None:
+            self.move = _decimal(market.change_pct)
 
 
 def _decimal(value: float) -> Decimal:

@@ -152,7 +152,7 @@ class Decision(msgspec.Struct, frozen=True):
         violations: Every rule that denies, not only the first.
         warnings: Every rule that only warns.
         rules_checked: Names of all rules that were judged.
-        ruleset: SHA-256 of the rules that were judged by.
+        ruleset: SHA-256 of the Graveyard's rules, with the limits that were judged by.
         decided_at: Seconds since the epoch.
         pattern, confidence: Joey's, as HRM saw them.
         zone: `approve`, `hold` (a person is asked), or `deny`.
@@ -163,6 +163,7 @@ class Decision(msgspec.Struct, frozen=True):
         ruling: A person's answer, as a map of `approved`, `by`, `reason` and `at`; None where nobody was asked.
         number: HRM's number of the judgement, under which it keeps what it judged by; 0: it kept nothing.
         seal: SHA-256 of the rule book and its code, as it was last verified.
+        operator_rules: SHA-256 of the operator's ruleset that was judged by.
     """
 
     approved: bool
@@ -180,6 +181,7 @@ class Decision(msgspec.Struct, frozen=True):
     ruling: dict[str, Any] | None = None
     number: int = 0
     seal: str = ""
+    operator_rules: str = ""
 
 
 class Fill(msgspec.Struct, frozen=True, tag="fill"):

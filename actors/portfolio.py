@@ -92,6 +92,7 @@ class Lot(msgspec.Struct, frozen=True):
         stop: Where its stop lies; 0 for a long and twice the price for a short that has none, so that all of
             it counts as at risk.
         target: Where its gain is taken, if anywhere.
+        gained: What parts of it that were closed have brought, less all fees so far.
     """
 
     trace_id: str
@@ -100,6 +101,7 @@ class Lot(msgspec.Struct, frozen=True):
     cost: Decimal
     stop: Decimal
     target: Decimal | None = None
+    gained: Decimal = ZERO
 
     def risk(self, mark: Decimal) -> Decimal:
         """What is lost from the mark to the stop; nothing more once the mark is through it."""
@@ -399,7 +401,7 @@ class Portfolio:
         """Take account of what was executed, or of the end of an entry (`cancel`).
 
         Returns:
-            What a signal's position gained, its last exit's fee taken off, where this fill ended it.
+            What a signal's whole trade brought, all fees taken off, where this fill ended it.
 
         Raises:
             ValueError: The fill's figures make no sense; nothing has changed then.
@@ -417,12 +419,13 @@ class Portfolio:
         promised = self._use_reservation(fill) if fill.leg == "entry" else None
         held = book.lots.get(fill.trace_id)
         lot, gain = _merge(held, fill, signed, promised)
-        book.put_lot(fill.trace_id, lot)
+        gained = (ZERO if held is None else held.gained) + gain - fill.fee
+        book.put_lot(fill.trace_id, None if lot is None else msgspec.structs.replace(lot, gained=gained))
         if book.mark is None or fill.at >= book.mark.at:
             book.mark = Mark(fill.price, fill.at)
         self._pay(-signed * fill.price - fill.fee, gain - fill.fee)
         self._drop_if_empty(fill.symbol, book)
-        return gain - fill.fee if held is not None and lot is None else None
+        return gained if held is not None and lot is None else None
 
     def _use_reservation(self, fill: Fill) -> Reservation | None:
         """Take a filled entry out of its reservation; give that."""

@@ -144,8 +144,10 @@ def to_tick(value: float, *, up: bool) -> Decimal:
 
 def quantity_for(share: Decimal, equity: Decimal, price: Decimal, *, fractional: bool) -> Decimal:
     """How many units a share of equity buys at a price: rounded down, never up."""
+    if not (share.is_finite() and equity.is_finite() and price.is_finite()):
+        return ZERO
     room = share * equity
-    if not (room.is_finite() and price.is_finite() and room > ZERO and ZERO < price <= LARGEST):
+    if not (room > ZERO and ZERO < price <= LARGEST):
         return ZERO
     step = FRACTION_OF_UNIT if fractional else WHOLE_UNIT
     if not room / price < LARGEST:

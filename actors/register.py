@@ -41,10 +41,9 @@ Standing = Literal[
 KNOWN: Mapping[str, Standing] = {
     "insider_tip": "private",
     "insider": "private",
-    "synthetic": "model",
-    "replay": "exchange",
 }
-"""Sources that are known without a register: the original's forbidden one, and ARK's own."""
+"""Sources that are known without a register: the original's forbidden one. A source's name is the sender's own
+word, so that no name is good by itself."""
 _NOBODY: frozenset[str] = frozenset()
 
 
@@ -142,7 +141,10 @@ class Registrar:
     def _read(self, path: Path) -> Register:
         try:
             file = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        except OSError as error:
+            self._seen = None  # what is wrong may pass without the file being changed
+            return self._unreadable(error.strerror or str(error))
+        except (ValueError, RecursionError) as error:  # whatever stands in it, the judge goes on
             return self._unreadable(str(error))
         orders = file.client_orders
         return Register(

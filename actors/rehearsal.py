@@ -123,7 +123,7 @@ def data_facts(home: Home, register: Register, source: str, texts: tuple[str, ..
         halted=halt is not None,
         halt_reason=halt or "",
         now=time.time(),
-        live=False,
+        live=_is_live(home),
         seal_fault=Sealing(judge_fault).faults(time.time()),
         watchdog_age_s=beat_age("watchdog"),
         gateway_age_s=beat_age("gateway"),
@@ -138,6 +138,13 @@ def data_facts(home: Home, register: Register, source: str, texts: tuple[str, ..
         no_trade=register.no_trade,
         consents=register.consents,
     )
+
+
+def _is_live(home: Home) -> bool:
+    """Whether orders go to a live broker, as far as HRM has heard; nobody's do where there is no HRM yet."""
+    if not (home.data / "hrm.db").exists():
+        return False
+    return Books(_copy(home.data / "hrm.db")).recall("live") == b"live"
 
 
 def _context(home: Home, name: str, pipeline: tuple[str, ...], agents: Mapping[str, Any]) -> StageContext:

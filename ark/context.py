@@ -86,7 +86,7 @@ class StageContext:
 
     def halt(self, reason: str) -> None:
         if self._halter(reason):
-            self.event("halt", at=self.now(), reason=reason, by=self.agent)
+            self.event("halt", reason=reason, by=self.agent)
 
     def send(self, agent: str, notice: Any) -> None:
         if agent not in self.pipeline:
@@ -94,7 +94,8 @@ class StageContext:
         self._sent.append((agent, NOTICE, encode(notice)))
 
     def event(self, kind: str, **fields: Any) -> None:
-        self._sent.append(("gateway", EVENT, encode({"kind": kind, "agent": self.agent, **fields})))
+        told = {"kind": kind, "at": self.now(), "agent": self.agent, **fields}
+        self._sent.append(("gateway", EVENT, encode(told)))
 
     def at(self, envelope: Envelope, received_ns: int) -> None:
         """Turn to the next signal."""

@@ -49,6 +49,8 @@ _MOST_ASKED = 64
 _ASKED_S = 15.0
 """So many requests may be with the supervisor, and one that got no answer for so long counts no longer."""
 _RETRY_AFTER_MS = 50
+_MOST_KEPT = 50
+"""Events of agents that are written to the log in one second."""
 
 Route = tuple[Any, list[bytes]]
 """A socket and the frames that lead a reply back to its client."""
@@ -94,6 +96,7 @@ class GatewayWorker:
         self._held_now: list[Pending] = []
         self._asked: dict[int, tuple[float, Route, msgspec.Raw]] = {}
         self._questions = 0
+        self._kept_since, self._kept = 0.0, 0
         self._sent = 0
         self._sent_epoch = duty.epoch
         self._handled = 0
@@ -183,6 +186,20 @@ class GatewayWorker:
                 elif envelope.kind == EVENT:
                     kind = msgspec.msgpack.decode(envelope.payload, type=_Event).kind
                     self._publish(f"event.{kind}", bytes(envelope.payload))
+                    self._keep(bytes(envelope.payload))
+
+    def _keep(self, event: bytes) -> None:
+        """Write an agent's event to the log, for whoever asks later; not all of a flood."""
+        now = time.monotonic()
+        if now - self._kept_since >= 1.0:
+            self._kept_since, self._kept = now, 0
+        self._kept += 1
+        if self._kept > _MOST_KEPT:
+            return
+        fields = {str(key): value for key, value in msgspec.msgpack.decode(event).items()}
+        kind = str(fields.pop("kind"))
+        if kind != "halt":  # the halt itself is in the log
+            self._log.write(kind, **{key: value for key, value in fields.items() if key != "event"})
 
     def _hear(self) -> bool:
         for words in self._control.hear():

@@ -84,7 +84,7 @@ class TestContext:
     def halt(self, reason: str) -> None:
         if self.halt_reason is None:
             self.halt_reason = reason
-            self.event("halt", at=self.clock, reason=reason, by=self.agent)
+            self.event("halt", reason=reason, by=self.agent)
 
     def beat_age(self, name: str) -> float | None:
         return self.beats.get(name, 0.0)

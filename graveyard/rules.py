@@ -107,7 +107,8 @@ class Rule:
         source: Where the rule and its value come from.
         terms: Further constants that the check uses, as pairs of name and value.
         denies: Whether a breach denies the action; otherwise it only warns.
-        halts: Whether a breach halts all trading.
+        halts: Whether trading is halted where the rule is broken already, by the account or by the rule book
+            itself, and not merely by what is proposed.
     """
 
     name: str

@@ -59,8 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = _judged(home, int(decision.get("number") or 0), arguments.trace_id)
     policy = policy_of(home)
     limits = policy.limits()
-    verdict = decide(inputs, limits, policy.rules(), telling=True)
-    changed = decision["ruleset"] != ruleset_digest(limits)
+    book = policy.rules()
+    verdict = decide(inputs, limits, book, telling=True)
+    changed = (decision["ruleset"], decision.get("operator_rules")) != (ruleset_digest(limits), book.digest)
     found = {"trace_id": arguments.trace_id, "status": outcome["status"], **facts(verdict, inputs)}
     found |= {"decision": decision, "rules_changed_since": changed}
     if arguments.json:

@@ -14,7 +14,8 @@ from typing import Any
 
 from actors.books import Books
 from actors.policy import LIMITS, Policy
-from actors.ruleset_book import RULESET_RULES
+from actors.ruleset import Ruleset
+from actors.ruleset_book import RULESET_RULES, RulesetRule
 from ark.errors import JournalError
 from ark.home import Home
 from ark.journal import open_for_reading
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         {
             "rule": rule.title,
             "stage": rule.stage,
-            "value": _plain(getattr(ruleset, rule.name, None)),
+            "value": _value(rule, ruleset),
             "severity": ruleset.severity.get(rule.id, rule.severity),
             "enabled": rule.id not in ruleset.disabled,
             "today": counts.get(rule.title, {}),
@@ -76,6 +77,21 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print("\n".join(_table(graveyard, own, counts)))
     return 0
+
+
+def _value(rule: RulesetRule, ruleset: Ruleset) -> Any:
+    """What stands behind a rule: its setting of the same name, or the ones that it looks at."""
+    breakers = ruleset.breakers
+    of_several = {
+        "DATA-002": [ruleset.min_plausible_price, ruleset.max_plausible_price],
+        "DATA-003": ruleset.max_age_s,
+        "RISK-005": [ruleset.max_position_size_at_wide_range, ruleset.wide_range_atr],
+        "CB-001": [breakers.day_loss.threshold, f"{breakers.day_loss.minutes} min"],
+        "CB-002": [breakers.losing_run.threshold, f"x {breakers.losing_run.factor}"],
+        "CB-003": [breakers.market.threshold, f"{breakers.market.minutes} min"],
+    }
+    value = of_several.get(rule.id, getattr(ruleset, rule.name, None))
+    return _plain(tuple(value) if isinstance(value, list) else value)
 
 
 def _counts(home: Home) -> dict[str, dict[str, int]]:
