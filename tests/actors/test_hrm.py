@@ -889,6 +889,26 @@ def test_a_volatile_market_is_warned_of(floor: Floor) -> None:
     assert strict.denied_by() == ["MKT-003 max_volatility_index"]
 
 
+def test_what_the_markets_own_symbols_showed_long_ago_says_nothing_about_today(tmp_path: Any) -> None:
+    floor = live_floor(tmp_path)
+    floor.context.clock += 4 * DAY
+    now = floor.context.clock
+    recent: dict[str, Any] = {"market": seen(at=now - 60), "signal": {"ts": now}}
+    assert floor.decide("MSFT", **recent).approved
+    floor.context.clock += 1
+    assert floor.denied_by("NVDA", **recent) == ["MKT-003 max_volatility_index", "CB-003 market_breaker"]
+
+
+def test_a_gain_that_was_taken_in_parts_is_no_loss_and_is_remembered_over_a_restart(floor: Floor) -> None:
+    number = lose(floor, 1, "AB", 99, quantity=10)
+    floor.decide("C", quantity=10.0)
+    floor.fill(number, 3, symbol="C", quantity=10)
+    floor.fill(number + 1, 3, "target", 110, "sell", symbol="C", quantity=8)
+    floor.restart()
+    floor.fill(number + 2, 3, "stop", 99, "sell", symbol="C", quantity=2)
+    assert floor.hrm.breakers.losses_in_a_row == 0
+
+
 def test_a_day_begins_with_its_own_equity_and_a_week_on_monday(floor: Floor) -> None:
     floor.decide()
     floor.fill(1, 1)
@@ -984,6 +1004,15 @@ def test_a_restart_after_everything_is_closed_finds_nothing_open(floor: Floor) -
     assert after.portfolio.equity == D(100_500)
     for table in ("hrm_lots", "hrm_reservations", "hrm_marks"):
         assert floor.context.database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
+def test_a_position_that_was_turned_round_has_the_same_stop_and_no_target_after_a_restart(floor: Floor) -> None:
+    floor.decide()
+    floor.fill(1, 1)
+    floor.fill(2, 1, "stop", 95, "sell", quantity=80)
+    before = floor.hrm.portfolio.lots
+    assert [(lot.quantity, lot.stop, lot.target) for lot in before] == [(D(-30), D(190), None)]
+    assert floor.restart().portfolio.lots == before
 
 
 def test_what_was_traded_without_ark_counts_by_symbol_and_survives_a_restart(floor: Floor) -> None:

@@ -207,6 +207,15 @@ def test_what_is_missing_on_paper_lowers_no_score() -> None:
     assert len(bare.warnings) >= 9
 
 
+@pytest.mark.parametrize(("live", "zone"), [(True, "deny"), (None, "deny"), (False, "approve")])
+def test_where_nobody_knows_whether_it_is_live_the_ruleset_judges_as_if_it_were(
+    live: bool | None, zone: str
+) -> None:
+    verdict = ruled(live=live, volatility_index=None)
+    assert verdict.zone == zone
+    assert names(verdict) == ([] if zone == "approve" else ["MKT-003 max_volatility_index"])
+
+
 def test_a_warning_of_the_plan_itself_lowers_the_score() -> None:
     assert ruled(reasons=()).score < ruled().score  # type: ignore[operator]
 

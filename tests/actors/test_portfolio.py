@@ -291,9 +291,6 @@ def test_only_the_fill_that_ends_a_trade_tells_what_it_brought() -> None:
     assert books.apply_fill(fill("a", "stop", 10, 95, "sell", fee="1")) == D(-51)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the gain of the parts that were closed before, and the entry's fee, are left out"
-)
 @pytest.mark.parametrize(
     ("entry_fee", "closes", "brought"),
     [("0", ((8, 110), (2, 99)), 78), ("0", ((8, 90), (2, 101)), -78), ("30", ((10, 102),), -10)],

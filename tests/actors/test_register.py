@@ -174,18 +174,22 @@ def test_what_stands_in_the_settings_counts_beside_the_file(tmp_path: Path, sett
     assert both.denied_by("MSFT")[0] == "no_insider_trading"
 
 
+def test_a_register_that_cannot_be_read_is_told_of_without_any_signal(floor: Registered) -> None:
+    floor.enter("restricted = [")
+    floor.tick(1)
+    floor.tick(1)
+    assert [kind for kind, _ in floor.context.events] == ["register"]
+
+
 def test_consents_of_settings_and_file_are_added(tmp_path: Path) -> None:
     path = tmp_path / "register.toml"
     path.write_text('consents = ["b"]')
     assert Registrar(path, consents=["a"]).current().consents == {"a", "b"}
 
 
-@pytest.mark.parametrize(
-    ("name", "standing"),
-    [("insider_tip", "private"), (" Insider ", "private"), ("replay", "exchange"), ("synthetic", "model")],
-)
-def test_some_sources_are_known_without_a_register(name: str, standing: str) -> None:
-    assert Registrar(None).current().source(name).standing == standing
+@pytest.mark.parametrize("name", ["insider_tip", " Insider ", "INSIDER_TIP"])
+def test_the_originals_forbidden_source_is_private_without_a_register(name: str) -> None:
+    assert Registrar(None).current().source(name).standing == "private"
 
 
 def test_a_source_that_nobody_entered_is_unregistered_and_its_name_is_cut() -> None:

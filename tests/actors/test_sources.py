@@ -8,9 +8,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from actors.breakers import Breakers
+from actors.messages import Case, Market
 from actors.sources import FAULTS, QUARANTINE_S, Sources
 from actors.synthesis import Claim, Record
-from tests.actors.floor import NOON, Registered, case_of, seen
+from ark.signal import Signal
+from tests.actors.floor import NOON, Registered, bar_at, case_of, seen
 
 REGISTER = '[sources]\ndesk = "news"\n'
 
@@ -101,6 +104,8 @@ def test_a_registered_source_that_is_far_off_three_times_is_denied_for_an_hour(t
     lie = {"entry_price": 150.0, "stop_loss": 145.0, "target": 170.0, "signal": {"price": 150.0}}
     for _ in range(FAULTS):
         assert floor.denied_by(market=seen(), **lie) == ["no_market_manipulation"]
+    told = [fields for kind, fields in floor.context.events if kind == "quarantined"]
+    assert told == [{"source": "desk", "until": NOON + QUARANTINE_S}]
     decision = floor.decide("MSFT", market=seen())
     assert [each.rule for each in decision.violations] == ["validate_data_sources"]
     assert "was wrong too often and is quarantined" in decision.violations[0].message
@@ -140,3 +145,20 @@ def test_what_is_held_for_a_person_is_counted_once(tmp_path: Path) -> None:
     assert floor.hrm._sources.record("desk") is None
     floor.answered(large, 1)
     assert floor.hrm._sources.record("desk") == Record(1, 0)
+
+
+@pytest.mark.parametrize("entry", ['"private"', '{ standing = "exchange", quarantined = true }'])
+def test_bars_of_a_source_that_is_not_to_be_listened_to_move_nothing(tmp_path: Path, entry: str) -> None:
+    floor = Registered(tmp_path, f"[sources]\ndesk = {entry}\n")
+    floor.decide("A", signal={"source": "other"})
+    floor.fill(1, 1, symbol="A")
+    fallen = Market(price=10.0, bar=bar_at(10.0), change_pct=-0.5)
+    for symbol in ("A", "SPY", "VIX"):
+        floor.judge(Case(Signal(symbol, "long", 10.0, action="observe", source="desk"), market=fallen))
+    assert floor.hrm.portfolio.equity == 100_000
+    assert floor.hrm.breakers == Breakers()
+    assert floor.context.halt_reason is None
+    for symbol in ("A", "SPY"):
+        floor.judge(Case(Signal(symbol, "long", 10.0, action="observe", source="other"), market=fallen))
+    assert floor.hrm.portfolio.equity == 95_500
+    assert floor.hrm.breakers != Breakers()
