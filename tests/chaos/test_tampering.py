@@ -216,9 +216,6 @@ def test_rules_that_another_signs_under_a_running_node_halt_it(copy: Copy, tmp_p
         wait_until(lambda: "which this node trusts" in reason(one), "the other signer is named", within_s=PERIOD_S)
 
 
-@pytest.mark.xfail(
-    reason="HRM does not ask `ark.seal.Sealing` before it approves, nor halts at a fault", strict=False
-)
 def test_a_judge_whose_rules_are_changed_in_memory_approves_nothing_any_more(copy: Copy) -> None:
     (copy.path / "tampered_judge.py").write_text(TAMPERED_JUDGE)
     config = f"""
