@@ -54,7 +54,7 @@ from actors.portfolio import Portfolio, Reservation
 from actors.proposal import Proposal, propose
 from actors.register import Register
 from actors.sources import QUARANTINE_S, Sources
-from actors.viewing import claims_in, recomputed, view_of
+from actors.viewing import claims_in, recounted, view_of
 from ark.agent import Agent, Context, Durability, Hold
 from ark.errors import AuthenticationError
 from ark.message import Letter
@@ -131,7 +131,8 @@ class HRM(Agent[Case]):
         kept = self._books.recall("closing")
         self._closing: dict[str, CloseWanted] = {} if kept is None else _closings.decode(kept)
         self._asked_to_close_at = -math.inf
-        self._market_now = 0.0
+        kept = self._books.recall("market_now") if policy.day == "bars" else None
+        self._market_now = self._market_kept = 0.0 if kept is None else float(kept)
         self._market_move: tuple[float, float] | None = None
         self._volatility: tuple[float, float] | None = None
         self._number = self._books.last_judged()
@@ -285,7 +286,7 @@ class HRM(Agent[Case]):
             view,
             claims_in(case, proposal, account, fresh=fresh),
             self._sources.record(case.signal.source),
-            recomputed(case, setup) if setup.pattern is not None else None,
+            recounted(case, setup),
             proposal.worst,
         )
 
@@ -484,7 +485,10 @@ class HRM(Agent[Case]):
         self._said["", verdict.zone] += 1
 
     def settle(self, context: Context) -> None:
-        """Write what was counted in the batch."""
+        """Write what was counted in the batch, and how far the bars have come."""
+        if self.policy.day == "bars" and self._market_now != self._market_kept:
+            self._market_kept = self._market_now
+            self._books.remember("market_now", repr(self._market_now).encode())
         self._sources.write()
         if self._said:
             day = int(context.now() // 86_400)

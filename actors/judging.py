@@ -26,6 +26,7 @@ from actors.synthesis import (
     synthesize,
     truth_level,
 )
+from actors.viewing import Recount
 from graveyard import Account, Action, Facts, Finding, Judgement, Limits, Statement, judge
 from graveyard.canaries import failing
 
@@ -44,7 +45,7 @@ class Inputs(msgspec.Struct, frozen=True):
         view: What the ruleset judges by.
         claims: What the signal says of itself, beside what is known of it.
         record: Of the signal's source, before this signal.
-        recomputed: The pattern's confidence, counted again; None where the pattern does not hold.
+        recounted: The pattern's confidence and scores, counted again; None where the pattern does not hold.
         worst: The worst price that a unit may be filled at, quote currency.
     """
 
@@ -54,7 +55,7 @@ class Inputs(msgspec.Struct, frozen=True):
     view: View
     claims: tuple[Claim, ...]
     record: Record | None
-    recomputed: float | None
+    recounted: Recount | None
     worst: Decimal
 
 
@@ -191,10 +192,17 @@ def _quality(inputs: Inputs) -> tuple[Violation, ...]:
     view = inputs.view
     if view.pattern is None:
         return ()
-    claimed, found = view.confidence, inputs.recomputed
-    if found is not None and claimed is not None and abs(found - claimed) <= NEAR:
-        return ()
-    seen = "it does not hold" if found is None else f"it is {found:.4f}"
+    claimed, found = view.confidence, inputs.recounted
+    seen = "it does not hold"
+    if found is not None:
+        if claimed is None or not abs(found.confidence - claimed) <= NEAR:
+            seen = f"it is {found.confidence:.4f}"
+        elif found.scores.keys() != view.scores.keys() or not all(
+            abs(found.scores[name] - value) <= NEAR for name, value in view.scores.items()
+        ):
+            seen = f"its scores are {found.scores}, not {view.scores}"
+        else:
+            return ()
     message = f"{view.pattern} is said to be sure to {claimed}; counted again, {seen}"
     return (Violation("pattern_quality", "quality", "HIGH", message),)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal, DecimalException
 
+import msgspec
+
 from actors.breakers import Breakers
 from actors.messages import Case, Market, Setup
 from actors.pattern_book import BOOK
@@ -11,10 +13,11 @@ from actors.patterns import confidence, gather
 from actors.portfolio import Totals
 from actors.proposal import Proposal
 from actors.ruleset_view import View, sector_exposure
+from actors.scoring import score
 from actors.synthesis import Claim, claims_of
 from graveyard import LARGEST, Account
 
-__all__ = ["claims_in", "recomputed", "view_of"]
+__all__ = ["Recount", "claims_in", "recounted", "view_of"]
 
 ZERO = Decimal(0)
 _PATTERNS = {
@@ -23,6 +26,18 @@ _PATTERNS = {
     for side in ("long", "short")
     if pattern.direction in (side, "both")
 }
+
+
+class Recount(msgspec.Struct, frozen=True):
+    """A pattern counted again.
+
+    Attributes:
+        confidence: How sure it is.
+        scores: By dimension, with `weighted_total`.
+    """
+
+    confidence: float
+    scores: dict[str, float]
 
 
 def view_of(
@@ -80,7 +95,8 @@ def view_of(
         from_pattern=planned,
         pattern=setup.pattern,
         confidence=setup.confidence if setup.pattern else None,
-        scores=setup.scores,
+        # Without a pattern nobody counts them again, and nothing is built on them.
+        scores=setup.scores if setup.pattern else {},
         holding_hours=page.hold_hours if page is not None and planned else None,
         catalyst=features.get("catalyst") if features else None,
         sources=(signal.source, features["source"]) if "source" in features else (signal.source,),
@@ -124,10 +140,17 @@ def claims_in(case: Case, proposal: Proposal, account: Account, *, fresh: bool) 
     )
 
 
-def recomputed(case: Case, setup: Setup) -> float | None:
-    """How sure the setup's pattern is, counted again from what Joey was given; None where it does not hold."""
+def recounted(case: Case, setup: Setup) -> Recount | None:
+    """How sure the setup's pattern is, and its scores, counted again from what Joey was given.
+
+    None where no pattern is named, or where it does not hold.
+    """
     pattern = _PATTERNS.get((setup.pattern or "", setup.direction))
-    return None if pattern is None else confidence(pattern, gather(case.signal, case.market))
+    if pattern is None:
+        return None
+    facts = gather(case.signal, case.market)
+    sure = confidence(pattern, facts)
+    return None if sure is None else Recount(sure, score(facts, setup.direction, pattern.weights))
 
 
 def _price(market: Market | None, price: float) -> Decimal:

@@ -936,9 +936,6 @@ def test_in_a_replay_days_are_those_of_the_bars(floor: Floor) -> None:
     assert replay.hrm.portfolio.totals.day == int(1_000_000_000.0 // DAY) + 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the time of the bars begins at 0 again: every price is fresh, no breaker holds"
-)
 def test_a_restart_within_a_replay_goes_on_at_the_time_of_the_bars() -> None:
     replay = Floor(day="bars")
     replay.decide()

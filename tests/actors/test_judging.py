@@ -20,6 +20,7 @@ from actors.ruleset import Ruleset
 from actors.ruleset_judge import Rulebook
 from actors.ruleset_view import View
 from actors.synthesis import Claim, Record, Thresholds
+from actors.viewing import Recount
 from graveyard import CEILINGS, RULES, Facts, Limits, Source, judge
 from tests.graveyard.cases import ACCOUNT, FACTS, LONG, NOW, SHORT, triple
 
@@ -70,7 +71,9 @@ def inputs(**changes: Any) -> Inputs:
         "recomputed": None,
         "worst": D(100),
     }
-    return Inputs(**{**given, **parts})
+    given |= parts
+    sure = given.pop("recomputed")
+    return Inputs(**given, recounted=None if sure is None else Recount(sure, given["view"].scores))
 
 
 def ruled(**changes: Any) -> Verdict:
@@ -133,6 +136,18 @@ def test_a_share_that_buys_no_unit_is_explained_beside_the_veto_of_the_quantity(
 def test_a_confidence_that_counted_again_is_another_is_denied(claimed: float, recomputed: float | None) -> None:
     verdict = ruled(pattern="squeezer", confidence=claimed, scores=SURE, recomputed=recomputed)
     assert (verdict.zone, verdict.level, names(verdict)) == ("deny", "quality", ["pattern_quality"])
+
+
+def test_scores_that_counted_again_are_others_are_denied() -> None:
+    sound = inputs(pattern="squeezer", confidence=0.9, scores=SURE, recomputed=0.9)
+    for scores in (
+        {**SURE, "weighted_total": 0.1},
+        {"weighted_total": SURE["weighted_total"]},
+        {**SURE, "luck": 1.0},
+    ):
+        found = msgspec.structs.replace(sound, recounted=Recount(0.9, scores))
+        verdict = decide(found, CEILINGS, BOOK)
+        assert (verdict.zone, verdict.level, names(verdict)) == ("deny", "quality", ["pattern_quality"])
 
 
 def test_a_confidence_that_is_the_same_passes() -> None:

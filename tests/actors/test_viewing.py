@@ -16,7 +16,7 @@ from actors.messages import Case, Market
 from actors.portfolio import Totals
 from actors.proposal import Proposal, propose
 from actors.ruleset_view import View
-from actors.viewing import claims_in, recomputed, view_of
+from actors.viewing import Recount, claims_in, recounted, view_of
 from graveyard import Account
 from tests.actors.floor import NOON, case_of, planned_by_joey, seen, short
 
@@ -161,10 +161,10 @@ def test_a_size_is_held_against_what_the_quantity_comes_to() -> None:
 # The pattern, counted again.
 
 
-def test_joeys_confidence_comes_out_the_same() -> None:
+def test_joeys_confidence_and_scores_come_out_the_same() -> None:
     case = planned_by_joey()
     assert case.setup is not None
-    assert recomputed(case, case.setup) == case.setup.confidence
+    assert recounted(case, case.setup) == Recount(case.setup.confidence, case.setup.scores)
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ def test_joeys_confidence_comes_out_the_same() -> None:
 def test_a_pattern_that_does_not_hold_has_no_confidence(change: Any) -> None:
     case = planned_by_joey()
     assert case.setup is not None
-    assert recomputed(case, msgspec.structs.replace(case.setup, **change)) is None
+    assert recounted(case, msgspec.structs.replace(case.setup, **change)) is None
 
 
 def test_a_pattern_whose_facts_are_gone_has_no_confidence() -> None:
     case = planned_by_joey()
     assert case.setup is not None
     bare = msgspec.structs.replace(case, signal=msgspec.structs.replace(case.signal, features={}))
-    assert recomputed(bare, case.setup) is None
+    assert recounted(bare, case.setup) is None
 
 
 def test_the_close_of_no_number_is_no_share() -> None:
