@@ -57,7 +57,7 @@ def run_guarded(action: object) -> int:
         where = f" [{error.field}]" if error.field else ""
         print(f"error: {error} ({error.code}){where}", file=sys.stderr)
     except ArkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.line}", file=sys.stderr)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:

@@ -35,6 +35,12 @@ class ArkError(Exception):
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
+    @property
+    def line(self) -> str:
+        """The error in one line for people, with the field that it is about unless the message names it."""
+        named = not self.field or self.field in str(self)
+        return str(self) if named else f"{self} [{self.field}]"
+
 
 class ConfigError(ArkError):
     """A setting is unknown, of the wrong type, or out of bounds."""

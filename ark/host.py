@@ -106,13 +106,7 @@ def _work(duty: Duty, control: Control) -> None:
         control.say(say="ready")
         worker.run()
     except BaseException as error:  # noqa: BLE001
-        box.last_words(_one_line(error) if isinstance(error, ArkError) else traceback.format_exc())
+        box.last_words(error.line if isinstance(error, ArkError) else traceback.format_exc())
         sys.stderr.flush()
         os._exit(exit_code)
     os._exit(EXIT_OK)
-
-
-def _one_line(error: ArkError) -> str:
-    """An error with the setting that it is about, unless its message names it."""
-    named = not error.field or error.field in str(error)
-    return str(error) if named else f"{error} [{error.field}]"

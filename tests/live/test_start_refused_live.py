@@ -33,3 +33,7 @@ def test_a_looser_rule_ends_the_start_and_is_named_with_both_values(setting: str
         assert f"[{field}]" in said
         assert said.count("\n") == 1
         assert "exit code" not in said
+        judged = one.run("ark-run", "rules")
+        assert judged.returncode == 1
+        assert words in judged.stderr
+        assert f"[{field}]" in judged.stderr
