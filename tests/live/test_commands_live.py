@@ -6,16 +6,20 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import apsw
 import pytest
 
 from actors.commands import check, explain, rules
 from actors.ruleset_book import RULESET_RULES
 from ark.cli import run_guarded
+from ark.home import Home
 from graveyard import RULES
 from tests.live.desk import PULLBACK, judged, orders_sent, rows, signal
 from tests.node import ECHO, Node, node
@@ -87,6 +91,14 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     rate = "burst_limit = 1\nmax_actions_per_minute = 1\n"
     with node(f"[agents.hrm.settings]\n{own}[agents.kenny.settings]\n{rate}") as one:
         yield one
+
+
+@pytest.fixture
+def copy(stopped: tuple[Node, Told], tmp_path: Path) -> tuple[Home, Told]:
+    """A copy of the stopped node's home, to be changed."""
+    one, told = stopped
+    shutil.copytree(one.home.data, tmp_path / "home" / "data")
+    return Home(tmp_path / "home"), told
 
 
 @pytest.fixture(params=["running", "stopped"])
@@ -218,6 +230,30 @@ class TestExplain:
         assert "warn  transparent_reasoning" in out
         assert " NO  " not in out
 
+    @pytest.mark.parametrize(
+        "changed",
+        [{"max_position_size": "0.04"}, {"ruleset": {"min_risk_reward": "2.6"}}],
+        ids=["a limit", "the ruleset"],
+    )
+    def test_rules_that_were_changed_since_are_named(
+        self, changed: dict[str, Any], copy: tuple[Home, Told], run: Run
+    ) -> None:
+        home, told = copy
+        home.keep_settings({"agents": {"hrm": {"settings": changed}}})
+        code, out, _ = run(explain, home.path, told.id("approved"))
+        assert code == 0
+        assert "the rules have changed since; what follows is by those in force now" in out
+        assert json.loads(run(explain, home.path, told.id("approved"), "--json")[1])["rules_changed_since"] is True
+
+    def test_what_is_not_kept_any_more_is_said_to_be_gone(self, copy: tuple[Home, Told], run: Run) -> None:
+        home, told = copy
+        connection = apsw.Connection(str(home.data / "hrm.db"))
+        connection.execute("DELETE FROM hrm_judged")
+        connection.close()
+        code, out, err = run(explain, home.path, told.id("denied"))
+        assert (code, out) == (1, "")
+        assert "is not kept any more" in err
+
     def test_over_a_home_where_nothing_ever_ran_it_says_so(self, tmp_path: Path, run: Run) -> None:
         code, _, err = run(explain, tmp_path, "nonsense")
         assert code == 1
@@ -253,6 +289,12 @@ def home(running: tuple[Node, Told]) -> Iterator[Path]:
     assert quiet(one) == before
 
 
+def bar(close: float) -> dict[str, Any]:
+    """A signal that shows a bar."""
+    shown = {"ts": time.time() - 60, "open": close, "high": close, "low": close, "close": close, "volume": 1e6}
+    return {**signal(symbol="BARS", price=close), "action": "observe", "features": {"bar": shown}}
+
+
 class TestCheck:
     @pytest.mark.parametrize(
         ("proposed", "code", "zone", "words"),
@@ -270,6 +312,13 @@ class TestCheck:
                 signal(symbol="NEW", **PULLBACK), 0, "approve", "post_earnings_drift", id="a pattern's plan"
             ),
             pytest.param([signal(symbol="NEW")], 0, "approve", "APPROVED", id="a list of one"),
+            pytest.param(bar(100.0), 4, "no_setup", "no pattern fits", id="a bar"),
+            pytest.param(
+                {**bar(100.0), **signal(action="trade")}, 0, "approve", "APPROVED", id="a trade with a bar"
+            ),
+            pytest.param(
+                {**bar(-1.0), "price": 1.0}, 1, "denied", "denied: features.bar: ", id="a bar that is none"
+            ),
         ],
     )
     def test_it_says_what_would_become_of_a_signal(
