@@ -28,8 +28,11 @@ FAST_HANDS = """
 [agents.kenny.settings]
 max_actions_per_minute = 100000
 burst_limit = 1000
+
+[agents.joey.settings]
+max_share = 0.005
 """
-"""Enough orders a minute that many signals come as far as the broker."""
+"""Enough orders a minute that many signals come as far as the broker, and no plan so large that a person is asked."""
 
 
 def made_up_signals(count: int, seed: int) -> Iterator[dict[str, Any]]:
