@@ -29,10 +29,11 @@ FAST_HANDS = """
 max_actions_per_minute = 100000
 burst_limit = 1000
 
-[agents.joey.settings]
-max_share = 0.005
+[agents.hrm.settings]
+max_position_size = 0.06
 """
-"""Enough orders a minute that many signals come as far as the broker, and no plan so large that a person is asked."""
+"""Enough orders a minute that many signals come as far as the broker, and no position so large that a person is
+asked."""
 
 
 def made_up_signals(count: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -45,9 +46,9 @@ def made_up_signals(count: int, seed: int) -> Iterator[dict[str, Any]]:
         made: dict[str, Any] = {"symbol": symbol, "direction": "long", "price": price}
         kind = die.choices(("sound", "too big", "bare", "bar"), (6, 1, 1, 3))[0]
         if kind in ("sound", "too big"):
-            # So small that stops that are hit do not add up to a day's loss that ends all trading.
-            size = 0.005 if kind == "sound" else 0.5
-            made |= {"position_size_pct": size, "stop_loss": price * 0.96, "target": price * 1.1}
+            # The stops are so near that those that are hit do not end the day.
+            size = 0.02 if kind == "sound" else 0.5
+            made |= {"position_size_pct": size, "stop_loss": price * 0.995, "target": price * 1.015}
         elif kind == "bar":
             bar = {"ts": 1.6e9 + number * 60, "open": price, "high": price * 1.03, "low": price * 0.97}
             made |= {"action": "observe", "features": {"bar": {**bar, "close": price, "volume": 1e5}}}
@@ -111,6 +112,7 @@ def test_every_child_in_turn_and_then_the_whole_tree() -> None:
         assert sum(statuses.values()) == SIGNALS
         assert statuses["failed"] == statuses["expired"] == 0
         assert statuses["executed"] > 50, reasons
+        assert statuses["held"] == 0
         assert counts["completed"] == counts["accepted"] == SIGNALS
         assert counts["in_flight"] == counts["dead_letters"] == 0
         assert one.run("ark-run", "audit", "verify").returncode == 0
