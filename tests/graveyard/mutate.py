@@ -9,6 +9,7 @@ import argparse
 import ast
 import inspect
 import itertools
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -30,8 +31,13 @@ FLIPPED: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
     ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Add,), ast.Div: (ast.Mult,),
 }  # fmt: skip
 """Each operator, and what it is mistaken for."""
+VALUES = ("ZERO", "_ONE", "_EXACT", "PASS")
+"""What stands in the module outside of functions and classes, and is judged with."""
 WORDS = {"breach": "pass", "ask": "pass", "pass": "breach", "unknown": "pass"}
+LONGEST_S = 10.0
+"""Judging all cases takes well below a second of the processor's time."""
 FAST = "the long way round comes to the same"
+SYMBOLS = "every letter that a symbol may have is an ASCII one"
 FEWER = "three pairs are six fills; the test before only saves time"
 EQUIVALENT = {
     "module: _EXACT = Context(prec=200, traps=[InvalidOperation]): 200 as 201": "more digits than any number has",
@@ -44,6 +50,8 @@ EQUIVALENT = {
     "_check_watchdog: if age_s <= LONGEST_SILENCE_S and not telling:: LONGEST_SILENCE_S smaller": FAST,
     "_check_override: if age_s <= LONGEST_SILENCE_S and not telling:: LtE as Lt": FAST,
     "_check_override: if age_s <= LONGEST_SILENCE_S and not telling:: LONGEST_SILENCE_S smaller": FAST,
+    "_check_approval: if not (isinstance(symbol, str) and symbol and symbol.isascii() and set(symbol)"
+    " <= _SYMBOL):: without symbol.isascii()": SYMBOLS,
     "_check_loops: if repeats < MOST_REPEATS and not telling:: MOST_REPEATS smaller": FAST,
     "_check_manipulation: if len(recent) >= WASH_PAIRS:: GtE as Gt": FEWER,
     "_check_manipulation: if len(recent) >= WASH_PAIRS:: WASH_PAIRS larger": FEWER,
@@ -91,12 +99,25 @@ class Mutant:
         return judge
 
     def survives(self) -> bool:
-        """Whether no table and no canary notices."""
+        """Whether no table and no canary notices. Only for the main thread, for which the system keeps the time."""
+        before = signal.signal(signal.SIGVTALRM, _out_of_time)
+        signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST_S)
         try:
             judge = self.judge()
             return not complaint(judge)
-        except Exception:  # noqa: BLE001 - a judge that raises was noticed
+        except (Exception, Endless):  # noqa: BLE001 - a judge that raises, or never ends, was noticed
             return False
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            signal.signal(signal.SIGVTALRM, before)
+
+
+class Endless(BaseException):
+    """A mutant goes round in a circle; no `Exception`, for the judge itself takes those."""
+
+
+def _out_of_time(*_: object) -> None:
+    raise Endless
 
 
 def complaint(judge: Judge) -> str:
@@ -126,6 +147,9 @@ def _shape(judge: Judge) -> str:
         trades_only = [each.rule.name for each in told.statements if each.text == "it concerns trades only"]
         if bool(trades_only) == (base is LONG):
             return "a rule says that it does not concern an action that it does concern, or the other way round"
+    odd = judge(*triple(client_orders=True), telling=True)
+    if [each.word for each in odd.statements if each.rule.name == "no_front_running"] != ["unknown"]:
+        return "what cannot be judged is unknown"
     denied = judge(*triple(halted=True, seal_fault=None), telling=True)
     if [each.word for each in denied.statements[:3]] != ["unknown", "pass", "breach"]:
         return "the words of the statements"
@@ -151,7 +175,7 @@ def _places(tree: ast.Module) -> Iterator[tuple[Any, str]]:
     """Every node in a function or a class where a mistake can be made, with the name of that."""
     for top in tree.body:
         name = getattr(top, "name", "")
-        if name or (isinstance(top, ast.Assign) and ast.unparse(top.targets[0]) in ("ZERO", "_EXACT", "PASS")):
+        if name or (isinstance(top, ast.Assign) and ast.unparse(top.targets[0]) in VALUES):
             hidden = {id(part) for each in ast.walk(top) for part in _hidden(each)}
             for node in ast.walk(top):
                 if id(node) not in hidden:

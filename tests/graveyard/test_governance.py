@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal as D
 
 import pytest
 
+from ark.signal import SYMBOL
 from graveyard import judge
 from graveyard.rules import FORBIDDEN, MOST_HOPS, MOST_MESSAGES, SENSITIVITIES, STANDINGS
-from tests.graveyard.cases import DATA, SHORT, Case, denies, done, missing, passes, source
+from tests.graveyard.cases import DATA, SHORT, Case, denies, done, missing, passes, source, triple
 
 HALT, AUDIT, OVERRIDE = "emergency_halt_enabled", "audit_all_actions", "user_override_allowed"
 APPROVAL, SEAL, WATCHDOG = "require_hrm_approval", "immutable_graveyard", "watchdog_monitoring"
@@ -35,6 +37,8 @@ GOVERNANCE = [
     passes(OVERRIDE, "heard of just now", gateway_age_s=0.0),
     denies(OVERRIDE, "heard of in the future", gateway_age_s=-0.001, says="`gateway_age_s`"),
     denies(OVERRIDE, "an age that is none", gateway_age_s=NAN, says="`gateway_age_s`"),
+    *(denies(OVERRIDE, f"{value!r} is no age", gateway_age_s=value, says=f"`gateway_age_s` is {value!r}, no length")
+      for value in ("1", True, D(1), [])),
     denies(OVERRIDE, "never heard of", gateway_age_s=INFINITY),
     passes(APPROVAL, "a trade", says="a market order to buy AAPL can be judged"),
     passes(APPROVAL, "data", base=DATA, says="read_data of internal data can be judged"),
@@ -42,9 +46,11 @@ GOVERNANCE = [
       for kind in ("TRADE", "Trade", "trade ", "order", "buy", "", "delete", "execute_code", "tr\u0430de", None)),
     *(denies(APPROVAL, f"the symbol {symbol!a}", symbol=symbol, says="`symbol`")
       for symbol in ("aapl", "Aapl", "aAPL", "", " ", " AAPL", "AAPL ", "AAPL\n", None, 7,
-          *LOOK_ALIKES.split(" "))),
+          "AAPL\x00", "AA PL", "AAPL\x7f", "AA\nPL", "AAPL,MSFT", "AAPL;", "$AAPL", "(AAPL)", "[", "@A", "A'",
+          "A+B", *LOOK_ALIKES.split(" "))),
     *(passes(APPROVAL, f"the symbol {symbol}", symbol=symbol)
-      for symbol in ("A", "BRK.B", "BTC-USD", "BTC/USD", "ES=F", "600519.SS")),
+      for symbol in ("A", "BRK.B", "BTC-USD", "BTC/USD", "ES=F", "600519.SS", "^GSPC", "NASDAQ:AAPL", "A_B",
+          "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./:^=_-")),
     *(denies(APPROVAL, f"the side {side!r}", base=SHORT, side=side, says="`side`") for side in ("SELL", "", None)),
     *(denies(APPROVAL, f"the entry {entry!r}", entry=entry, says="`entry`") for entry in ("stop", "MARKET", "",
         None)),
@@ -59,12 +65,17 @@ INTEGRITY = [
     *(denies(SEAL, kind, kind=kind, also=[APPROVAL], says=f"`kind` is {kind}") for kind in FORBIDDEN),
     denies(SEAL, "changed rules from a node whose seal nobody verified", kind=FORBIDDEN[0], seal_fault=None,
            also=[APPROVAL], says="nobody changes the rule book"),
+    *(denies(SEAL, f"{value!r} is no plain nothing", seal_fault=value, says=f"broken: {value!r}")
+      for value in (False, 0, [])),
     denies(SEAL, "data, too", base=DATA, seal_fault="x"),
     passes(WATCHDOG, "heard of three seconds ago", watchdog_age_s=3.0, says="is 3.0 s old; the limit is 3 s"),
     denies(WATCHDOG, "not heard of for longer", watchdog_age_s=3.001, says="the limit is 3 s"),
     passes(WATCHDOG, "heard of just now", watchdog_age_s=0.0),
     denies(WATCHDOG, "heard of in the future", watchdog_age_s=-0.001, says="`watchdog_age_s`"),
     denies(WATCHDOG, "an age that is none", watchdog_age_s=NAN, says="`watchdog_age_s`"),
+    *(denies(WATCHDOG, f"{value!r} is no age", watchdog_age_s=value,
+             says=f"`watchdog_age_s` is {value!r}, no length of time") for value in ("1", True, D(1), [])),
+    passes(WATCHDOG, "heard of whole seconds ago", watchdog_age_s=3, says="is 3.0 s old"),
     denies(WATCHDOG, "never heard of", watchdog_age_s=INFINITY),
     passes(SOURCES, "good standing", says="from 'nasdaq' (exchange); the market's newest price is 100"),
     passes(SOURCES, "data", base=DATA, last_price=None, price_age_s=None, says="from 'nasdaq' (exchange)"),
@@ -74,6 +85,10 @@ INTEGRITY = [
     denies(SOURCES, "a standing that is none", sources=(source("trusted"),),
            says="a standing that is none: 'trusted'"),
     denies(SOURCES, "quarantined", sources=(source("news", quarantined=True),), says="quarantined"),
+    *(denies(SOURCES, f"quarantined is {value!r}, no plain no",
+             sources=(source("news", quarantined=value),), says="is quarantined") for value in (None, 0, "")),
+    denies(SOURCES, "sources that are only names", sources=("nasdaq",), also=[INSIDER, "no_pump_and_dump"],
+           says="it could not be judged: AttributeError"),
     denies(SOURCES, "quarantined among others",
            sources=(source("unregistered", "x"), source("news"), source("news", quarantined=True)), live=False),
     denies(SOURCES, "unregistered", sources=(source("unregistered"),), says="'tip' stands in no register"),
@@ -86,7 +101,13 @@ INTEGRITY = [
          {"sources": (source("news"), source("unregistered")), "live": False}, DATA),
     passes(SOURCES, "a price of four days ago", price_age_s=345_600.0),
     denies(SOURCES, "an older price", price_age_s=345_600.1, also=OLD, says="345600.1 s old"),
-    denies(SOURCES, "a price of the future", price_age_s=-0.001, also=OLD),
+    denies(SOURCES, "a price of the future", price_age_s=-0.001, also=OLD,
+           says="`price_age_s` is -0.001, no length of time"),
+    # What cannot be is no fact that only a live market has.
+    *(denies(SOURCES, f"a price of an age of {value!r}, on paper", price_age_s=value, live=False, also=OLD,
+             says=f"`price_age_s` is {value!r}") for value in (-0.001, True, "1", NAN)),
+    denies(SOURCES, "a price of an age without end", price_age_s=INFINITY, also=OLD, says="is inf s old"),
+    passes(SOURCES, "a price of whole seconds ago", price_age_s=345_600),
     passes(SOURCES, "a price of just now", price_age_s=0.0),
     denies(SOURCES, "a price of an age that is none", price_age_s=NAN, also=OLD),
     Case(SOURCES, "an older price on paper", "mercy", {"price_age_s": 345_600.1, "live": False},
@@ -96,6 +117,12 @@ INTEGRITY = [
     passes(LOOPS, "as many agents as may be", hops=MOST_HOPS, says="16 agents had it, 0 orders"),
     denies(LOOPS, "one agent more", hops=MOST_HOPS + 1, says="17 agents had it already; the limit is 16"),
     passes(LOOPS, "no agent at all", hops=0),
+    denies(LOOPS, "fewer agents than none", hops=-1, says="`hops` is -1, no count"),
+    *(denies(LOOPS, f"{value!r} agents", hops=value, says=f"`hops` is {value!r}, no count")
+      for value in (True, 3.0, "3", NAN, D(3))),
+    *(denies(LOOPS, f"{value!r} messages", messages=value, says=f"`messages` is {value!r}, no count")
+      for value in (False, -1, "3", D(3))),
+    denies(LOOPS, "half a message", messages=0.5, says="`messages` is 0.5, no count"),
     passes(LOOPS, "one message less than may be", messages=MOST_MESSAGES - 1),
     denies(LOOPS, "a thousand messages", messages=MOST_MESSAGES,
            says="1000 orders and cancels within a minute; the limit is 1000"),
@@ -118,6 +145,12 @@ INTEGRITY = [
     *missing("hops", [LOOPS]),
 ]  # fmt: skip
 CASES: list[Case] = [*GOVERNANCE, *INTEGRITY]
+
+
+def test_a_symbol_is_made_of_what_the_door_lets_in_and_of_nothing_else() -> None:
+    for letter in map(chr, range(0x3000)):
+        judgement = judge(*triple(symbol=f"A{letter}"))
+        assert judgement.approved == bool(re.search(SYMBOL, f"A{letter}"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -182,6 +182,7 @@ def breaks_a_limit(action: Action, account: Account, known: Facts, limits: Limit
     if None in held.values() or any(each is None or not each.is_finite() for each in gains):
         return True
     worst = price if (action.side, action.entry) == ("buy", "limit") else max(price, market)
+    fall = max(abs(price - stop), worst - stop) if action.side == "buy" else abs(price - stop)
     sign = 1 if action.side == "buy" else -1
     risk, reward = (price - stop) * sign, (target - price) * sign
     claimed = action.position_size_pct
@@ -195,12 +196,30 @@ def breaks_a_limit(action: Action, account: Account, known: Facts, limits: Limit
         or (held.get(action.symbol) or 0) + quantity * worst > size * equity
         or sum(each or 0 for each in held.values()) + quantity * worst > times * equity
         or (action.symbol not in held and len(held) + 1 > trades)
-        or lost + (at_risk or 0) + quantity * abs(price - stop) > loss * start
+        or lost + (at_risk or 0) + quantity * fall > loss * start
         or not (Fraction(1, 100) if price >= 1 else Fraction(1, 10_000)) <= risk <= price / 10
         or reward < ratio * risk
         or (known.last_price is not None and _off_the_market(price, known))
         or (known.average_volume is not None and _not_sold_again(quantity, known))
     )
+
+
+def is_critical(action: Action, account: Account, known: Facts) -> bool | None:
+    """Whether a person has to be asked about a trade, once more with fractions; None where a fact is no number."""
+    quantity, price, market, leverage, equity = (
+        _fraction(each)
+        for each in (action.quantity, action.price, known.market_price, action.leverage, account.equity)
+    )
+    claimed = Fraction(1, 10**9) if action.position_size_pct is None else _fraction(action.position_size_pct)
+    held = {symbol: _fraction(value, zero=True) for symbol, value in (account.exposures or {}).items()}
+    if None in (quantity, price, market, leverage, equity, claimed, account.exposures, *held.values()):
+        return None
+    assert all((quantity, price, market, leverage, equity, claimed))
+    new = quantity * (price if (action.side, action.entry) == ("buy", "limit") else max(price, market))
+    together, gross = (held.get(action.symbol) or 0) + new, sum(each or 0 for each in held.values()) + new
+    return (
+        max(together / equity, claimed) > Fraction(8, 100) or max(gross / equity, leverage) > Fraction(3, 2)
+    )  # fmt: skip
 
 
 def _off_the_market(price: Fraction, known: Facts) -> bool:
@@ -268,6 +287,107 @@ def test_tightening_never_approves_more(situation: Given, size: str, trades: int
     assert set(spoken(usual)) <= set(spoken(strict))
     if strict.approved and situation[0].kind == "trade":
         assert not breaks_a_limit(*situation, tight)
+
+
+@given(situations)
+def test_a_person_is_asked_about_what_is_critical_and_about_nothing_else(situation: Given) -> None:
+    action, account, known = situation
+    action, known = dataclasses.replace(action, kind="trade"), dataclasses.replace(known, person=None)
+    critical = is_critical(action, account, known)
+    word = spoken(judge(action, account, known)).get("human_in_loop_critical")
+    assert word == {True: "ask", False: None}.get(critical, word)
+    assert word is not None or critical is not None, "what is no number is not passed over"
+
+
+def _claims_nonsense(action: Action) -> bool:
+    """Whether a share is claimed that is none: where a person is asked anyway, not every rule denies that."""
+    return action.position_size_pct is not None and _fraction(action.position_size_pct) is None
+
+
+SUMS = ("max_position_size", "max_leverage", "max_daily_loss", "human_in_loop_critical")
+
+
+@given(
+    situations,
+    st.sampled_from([*"ABCDEFG"]),
+    st.sampled_from([D(0), D(1), D(3000), D(50_000)]),
+    st.sampled_from([D(0), D(1), D(4000)]),
+    st.lists(
+        st.builds(
+            lambda side, price, leg: resting(side, price, symbol="A", leg=leg),
+            st.sampled_from(["buy", "sell"]),
+            st.sampled_from(["99.99", "100.01", "100.02", "100.03"]),
+            st.sampled_from(["entry", "target"]),
+        ),
+        max_size=3,
+    ).map(tuple),
+)
+def test_adding_exposure_held_or_promised_never_approves_what_was_not_approved_before(
+    situation: Given, symbol: str, value: D, risk: D, waiting: tuple[Any, ...]
+) -> None:
+    action, account, known = situation
+    if _claims_nonsense(action):
+        return
+    held, at_risk = dict(account.exposures or {}), account.open_risk
+    if account.exposures is not None and _fraction(held.get(symbol, D(0)), zero=True) is not None:
+        # To hold the symbol already makes an order no new trade, though nothing else about it any better.
+        if symbol != action.symbol or symbol in held:
+            held[symbol] = held.get(symbol, D(0)) + value
+    else:
+        held = account.exposures  # type: ignore[assignment]
+    more = dataclasses.replace(
+        account,
+        exposures=held,
+        open_risk=at_risk if _fraction(at_risk, zero=True) is None else at_risk + risk,
+        orders=account.orders if account.orders is None else (*account.orders, *waiting),
+    )
+    before, after = judge(*situation), judge(action, more, known)
+    assert before.approved or not after.approved
+    assert after.denied or not before.denied
+    assert set(spoken(before)) <= set(spoken(after))
+
+
+@given(situations, st.sampled_from([D("1.000001"), D("1.01"), D("1.5"), D(10), D("1e9")]))
+def test_a_larger_quantity_never_gets_fewer_findings(situation: Given, times: D) -> None:
+    action, account, known = situation
+    if _fraction(action.quantity) is None or _claims_nonsense(action):
+        return
+    # A wall of own orders is one to a smaller order only, and a larger one equals none that went out before.
+    account = dataclasses.replace(
+        account,
+        orders=account.orders and tuple(each for each in account.orders if each.leg == "target"),
+        recent=account.recent and tuple(each for each in account.recent if each.what != "order"),
+    )
+    larger = dataclasses.replace(action, quantity=action.quantity * times)
+    few, many = judge(action, account, known), judge(larger, account, known)
+    assert set(spoken(few)) <= set(spoken(many))
+    assert many.denied or not few.denied
+    assert few.approved or not many.approved
+
+
+@given(situations, st.sampled_from([D("0.001"), D("0.3"), D("0.5"), D("0.99")]))
+def test_splitting_an_action_never_avoids_a_limit_or_a_person(situation: Given, share: D) -> None:
+    action, account, known = situation
+    known = dataclasses.replace(known, person=None)
+    numbers = (action.quantity, action.price, action.stop_loss, known.market_price)
+    if None in map(_fraction, numbers) or account.exposures is None:
+        return
+    with decimal.localcontext() as context:
+        context.prec = 200
+        quantity, price, stop, market = numbers
+        first, at_market = quantity * share, action.entry == "market"
+        worst = max(price, market) if at_market or action.side == "sell" else price
+        fall = max(abs(price - stop), market - stop) if at_market and action.side == "buy" else abs(price - stop)
+        held, at_risk = dict(account.exposures), account.open_risk
+        if _fraction(held.get(action.symbol, D(0)), zero=True) is not None:
+            held[action.symbol] = held.get(action.symbol, D(0)) + first * worst
+        if _fraction(at_risk, zero=True) is not None:
+            at_risk += first * fall
+        then = dataclasses.replace(account, exposures=held, open_risk=at_risk)
+        halves = [dataclasses.replace(action, quantity=each) for each in (first, quantity - first)]
+    whole = spoken(judge(action, account, known))
+    split = {**spoken(judge(halves[1], then, known)), **spoken(judge(halves[0], account, known))}
+    assert {each for each in SUMS if each in whole} <= set(split)
 
 
 @given(situations)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from decimal import Decimal as D
 
 import pytest
 
-from graveyard import judge
+from graveyard import Done, judge
 from tests.graveyard.cases import DATA, NOW, SHORT, Case, client, denies, done, passes, resting, source
 
 INSIDER, MANIPULATION = "no_insider_trading", "no_market_manipulation"
-PUMP, FRONT, LOSS = "no_pump_and_dump", "no_front_running", "max_daily_loss"
+PUMP, FRONT, SOURCES = "no_pump_and_dump", "no_front_running", "validate_data_sources"
 THIN_VOLUME = {"average_volume": D("9999.99")}
 """Just less than a million in a usual day, at 100; and so little that only a small order can be sold again."""
 SMALL = {"quantity": D(10)}
@@ -24,6 +25,16 @@ def wash(pairs: int, quantity: int = 50, sold_at: str = "100.01") -> tuple[objec
         for each in (done("fill", "buy", quantity), done("fill", "sell", quantity, sold_at))
     )
 
+
+def fills(*each: tuple[str, str, int]) -> tuple[Done, ...]:
+    """Fills of the same size: side, price, and how many."""
+    return tuple(done("fill", side, 50, price) for side, price, times in each for _ in range(times))
+
+
+CROSSED = (("buy", "100.00", 2), ("buy", "100.02", 2), ("sell", "100.01", 2), ("sell", "100.00", 2))
+"""Each purchase at 100.00 has to leave the sales at 100.01 to those at 100.02."""
+PENNY = {"price": D("0.99"), "market_price": D("0.99"), "last_price": D("0.99"), "stop_loss": D("0.95"),
+         "target": D("1.2")}  # fmt: skip
 
 INSIDERS = [
     passes(INSIDER, "another symbol is restricted", restricted=frozenset({"MSFT", "IBM"}),
@@ -41,11 +52,22 @@ INSIDERS = [
            now=0.0),
     denies(INSIDER, "an embargo that is no time", sources=(source("filing", embargo_until=float("nan")),)),
     denies(INSIDER, "the time is no time", sources=(source("filing", embargo_until=NOW),), now=float("nan")),
+    passes(INSIDER, "any other time is one", sources=(source("filing", embargo_until=NOW),), now=1e300),
+    denies(INSIDER, "the time is the end of time", sources=(source("filing", embargo_until=NOW),), now=float("inf"),
+           says="under embargo"),
+    denies(INSIDER, "the time is the end of time, and nothing is under embargo", now=float("inf")),
+    *(denies(INSIDER, f"{value!r} is no list", restricted=value, says="`restricted` is no list")
+      for value in ("MSFT", "AAPL", (), "", True)),
+    denies(INSIDER, "a text is no list for data, either", base=DATA, restricted="MSFT"),
     denies(INSIDER, "data from a private source", base=DATA, sources=(source("private"),)),
     passes(INSIDER, "data that is about no symbol", base=DATA, says="read_data is none of 0 restricted symbols"),
     denies(INSIDER, "restricted, and from a private source", restricted=frozenset({"AAPL"}),
            sources=(source("private"),), says="restricted list"),
 ]  # fmt: skip
+ABOVE = {"base": SHORT, "price": D(105), "stop_loss": D(110), "target": D(90), "quantity": D(40)}
+"""A short at the market, 100, that names more; all the same it fills there."""
+BELOW = {"base": SHORT, "price": D(95), "stop_loss": D(100), "target": D(85), "quantity": D(40)}
+NO_VOLUME = {"average_volume": None, "live": False, "also": {PUMP: "mercy", "reversible_actions": "mercy"}}
 MANIPULATIONS = [
     denies(MANIPULATION, "an admission", admits=("manipulative_intent",), says="admits manipulative_intent"),
     # Trades with itself.
@@ -69,6 +91,23 @@ MANIPULATIONS = [
     denies(MANIPULATION, "a short at the market against any own entry", base=SHORT, orders=(resting("buy", "50"),)),
     passes(MANIPULATION, "a short does not reach up to the market", base=SHORT, market_price=D(105),
            orders=(resting("buy", "99.99", leg="target"),)),
+    denies(MANIPULATION, "a short that names more than the market gives", **ABOVE,
+           orders=(resting("buy", "100", leg="target"),), says="own order to buy at 100"),
+    passes(MANIPULATION, "a short that names more, above an own purchase", **ABOVE,
+           orders=(resting("buy", "99.99", leg="target"),)),
+    denies(MANIPULATION, "a short that names less than the market gives", **BELOW,
+           orders=(resting("buy", "95", leg="target"),)),
+    passes(MANIPULATION, "a short that names less, above an own purchase", **BELOW,
+           orders=(resting("buy", "94.99", leg="target"),)),
+    passes(MANIPULATION, "a short with a limit that the market is below", **ABOVE, entry="limit",
+           orders=(resting("buy", "104.99"),)),
+    denies(MANIPULATION, "a short that reaches an old price", **ABOVE, live=False, price_age_s=345_600.1,
+           orders=(resting("buy", "100", leg="target"),), also={SOURCES: "mercy"}),
+    denies(MANIPULATION, "a short at what it names, and nobody knows the market", **ABOVE, live=False,
+           last_price=None, orders=(resting("buy", "105", leg="target"),), also={SOURCES: "mercy"}),
+    Case(MANIPULATION, "a short above an own purchase, and nobody knows the market", "mercy",
+         {**{name: value for name, value in ABOVE.items() if name != "base"}, "live": False, "last_price": None,
+          "orders": (resting("buy", "104.99", leg="target"),)}, SHORT, also={SOURCES: "mercy"}),
     passes(MANIPULATION, "a short with a limit above an own purchase", base=SHORT, entry="limit",
            orders=(resting("buy", "99.99"),)),
     denies(MANIPULATION, "a short with a limit at an own purchase", base=SHORT, entry="limit",
@@ -109,6 +148,22 @@ MANIPULATIONS = [
     passes(MANIPULATION, "three pairs of orders that were not filled",
            recent=(*[done("order", "sell", 7)] * 3, *[done("order", "buy", 7)] * 3)),
     denies(MANIPULATION, "three pairs of three sizes", recent=(*wash(1, 10), *wash(1, 20), *wash(1, 30))),
+    # Each purchase and each sale is in one pair, and in the most pairs that there can be.
+    *(passes(MANIPULATION, f"{bought} purchases at {paid} and {sold} sales at {got} are two pairs",
+             recent=fills(("buy", paid, bought), ("sell", got, sold)))
+      for paid, got in (("100", "100.01"), ("100.01", "100"), ("100", "100"))
+      for bought, sold in ((2, 9), (9, 2))),
+    *(denies(MANIPULATION, f"four pairs in the order {''.join(map(str, order))}", **SMALL,
+             recent=tuple(fill for at in order for fill in fills(CROSSED[at])),
+             says="4 purchases and sales") for order in itertools.permutations(range(4))),
+    denies(MANIPULATION, "pairs among fills that have no partner", says="3 purchases and sales", recent=fills(
+        ("sell", "90", 1), ("buy", "95", 2), ("buy", "100", 2), ("sell", "100", 2), ("sell", "105", 3),
+        ("buy", "110", 1), ("sell", "110.01", 1), ("buy", "120", 1))),
+    denies(MANIPULATION, "three pairs, sales first", recent=wash(3)[::-1]),
+    passes(MANIPULATION, "two pairs of one size and purchases of another",
+           recent=(*wash(2), *[done("fill", "buy", 7)] * 3)),
+    denies(MANIPULATION, "a pair at a small tick of more", recent=wash(3, sold_at="100.0001")),
+    passes(MANIPULATION, "below 1 a tick is small", recent=wash(3), **PENNY),
     passes(MANIPULATION, "a sale pairs once", recent=(*wash(2), *[done("fill", "buy")] * 2)),
     # Spoofing.
     passes(MANIPULATION, "eight of ten orders cancelled",
@@ -139,10 +194,22 @@ MANIPULATIONS = [
     passes(MANIPULATION, "a tenth below the market", price=D(90), stop_loss=D(85), target=D(100)),
     denies(MANIPULATION, "a hair more below the market", price=D("89.999"), stop_loss=D(85), target=D(100),
            says="is 10.001 % from"),
-    passes(MANIPULATION, "more than a tenth, after the end", average_volume=D(39_000), quantity=D("50.01"),
-           session_left_s=-0.5),
-    passes(MANIPULATION, "the last minutes, and nobody knows the volume, on paper", average_volume=None, live=False,
-           session_left_s=10.0, also={PUMP: "mercy", "reversible_actions": "mercy"}),
+    denies(MANIPULATION, "a time left that is none", session_left_s=-0.5, says="`session_left_s`"),
+    *(denies(MANIPULATION, f"a time left of {value!r}", session_left_s=value,
+             says=f"`session_left_s` is {value!r}, no length of time") for value in ("1", True, float("nan"))),
+    denies(MANIPULATION, "a time left that is none, on paper", session_left_s=-0.5, live=False),
+    *(denies(MANIPULATION, f"the last minutes, and nobody knows the volume, {live}", average_volume=None, live=live,
+             session_left_s=300.0, also=[PUMP, "reversible_actions"],
+             says="`average_volume` is missing, in the last minutes") for live in (True, None)),
+    Case(MANIPULATION, "the last minutes, and nobody knows the volume, on paper", "mercy",
+         {"average_volume": None, "live": False, "session_left_s": 300.0}, also=NO_VOLUME["also"],
+         says="`average_volume` is missing, in the last minutes of the session"),
+    passes(MANIPULATION, "a moment before, and nobody knows the volume", **NO_VOLUME, session_left_s=300.001),
+    passes(MANIPULATION, "a market without hours, and nobody knows the volume", **NO_VOLUME, session_left_s=None),
+    passes(MANIPULATION, "a market that never closes", average_volume=D(39_000), quantity=D("50.01"),
+           session_left_s=float("inf")),
+    denies(MANIPULATION, "the last minutes of a market in which nothing is traded", average_volume=D(0),
+           session_left_s=300, also=["reversible_actions"], says="`average_volume` must be above 0"),
     passes(MANIPULATION, "nothing is wrong", recent=(done("order", "sell"),), says="1 things done in the symbol"),
     denies(MANIPULATION, "a newest price of 0", last_price=D(0), also=["validate_data_sources"],
            says="`last_price` must be above 0"),
@@ -184,6 +251,16 @@ PUMPS = [
     denies(PUMP, "promoted, and nobody knows the move, on paper", **PROMOTED, move=None, live=False, says="`move`"),
     denies(PUMP, "promoted, and nobody knows the volume, on paper", **PROMOTED, average_volume=None, live=False,
            says="`average_volume`", also={"reversible_actions": "mercy"}),
+    passes(PUMP, "all was lost today", move=D(-1), says="moved -100 %"),
+    denies(PUMP, "more than all was lost today", move=D("-1.0001"), says="`move` is -100.01 %, below nothing"),
+    denies(PUMP, "more than all was lost today, on paper", move=D("-1.0001"), live=False),
+    denies(PUMP, "a move that is no number", move=D("NaN"), live=False, says="`move` is not finite"),
+    denies(PUMP, "a move that is a float", move=0.01, says="`move` is no decimal number"),
+    denies(PUMP, "a move without bounds", move=D("1000000000001"), says="`move` is 1.000E+12, beyond"),
+    passes(PUMP, "nothing was traded today", volume_ratio=D(0), says="0 times the usual volume"),
+    denies(PUMP, "less than nothing was traded today", volume_ratio=D(-1), live=False,
+           says="`volume_ratio` must be above 0, is -1"),
+    denies(PUMP, "a volume that is a float", volume_ratio=1.0, says="`volume_ratio` is no decimal number"),
     denies(PUMP, "volume below zero", average_volume=D(-1), also=["reversible_actions"], says="`average_volume`"),
     denies(PUMP, "a short of a thin name that moved", base=SHORT, **THIN_VOLUME, **SMALL, move=D("-0.15")),
 ]  # fmt: skip
@@ -195,6 +272,10 @@ FRONTS = [
     denies(FRONT, "a client waits behind others",
            client_orders=(client("sell"), client("buy", "MSFT"), client("buy"))),
     denies(FRONT, "a client sells, too", base=SHORT, client_orders=(client("sell"),)),
+    denies(FRONT, "orders of clients that are none", client_orders=("AAPL",),
+           says="it could not be judged: AttributeError"),
+    denies(FRONT, "orders of clients that are no list, on paper", client_orders=True, live=False,
+           says="it could not be judged: TypeError: 'bool' object is not iterable"),
     passes(FRONT, "a client buys what is sold", base=SHORT, client_orders=(client("buy"),)),
 ]  # fmt: skip
 CASES: list[Case] = [*INSIDERS, *MANIPULATIONS, *PUMPS, *FRONTS]
