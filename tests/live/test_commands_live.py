@@ -22,7 +22,7 @@ from ark.cli import run_guarded
 from ark.home import Home
 from graveyard import RULES
 from tests.live.desk import PULLBACK, judged, orders_sent, rows, signal
-from tests.node import ECHO, Node, node
+from tests.node import Node, node
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -444,9 +444,11 @@ class TestCheck:
         assert out.startswith("no node runs over ")
         assert " NO   watchdog_monitoring      `watchdog_age_s` is missing" in out
 
-    def test_a_pipeline_without_a_judge_judges_nothing(self, run: Run) -> None:
-        with node(ECHO) as one:
-            code, out, err = run(check, one.home.path, "-", typed=signal())
+    def test_a_pipeline_without_a_judge_judges_nothing(self, tmp_path: Path, run: Run) -> None:
+        home = Home(tmp_path)
+        home.prepare()
+        home.keep_settings({"pipeline": {"agents": ["alpha", "omega"]}})
+        code, out, err = run(check, tmp_path, "-", typed=signal())
         assert (code, out) == (1, "")
         assert "without kyle, joey, hrm nothing is judged" in err
 

@@ -56,17 +56,16 @@ class Halted:
         stream = Stream(one)
         stream.start()
         wait_until(lambda: len(stream.outcomes) > 3, "signals are judged")
-        began = time.monotonic()
         self.done = one.run("ark-run", "halt", "--reason", "enough for today")
         self.at = time.time()
         self.halted_at = json.loads(one.home.halt_file.read_text())["at"]
         wait_until(lambda: order_of(one, self.entry)["status"] != "working", "the entry works no more")
-        self.took_s = time.monotonic() - began
         self.gone_after_s = time.time() - self.halted_at
         judged_before = len(stream.outcomes)
         wait_until(lambda: len(stream.outcomes) > judged_before + 3, "signals go on being judged")
         stream.finish()
         self.outcomes = stream.outcomes
+        self.position_then = order_of(one, self.position)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +81,9 @@ def test_an_entry_that_still_works_is_cancelled_within_a_second(halted: Halted) 
 
 
 def test_a_position_keeps_its_stop_and_its_target(halted: Halted) -> None:
-    order = order_of(halted.node, halted.position)
+    order = halted.position_then
     assert (order["status"], order["protected"]) == ("filled", True)
+    assert (order["order"]["stop_loss"], order["order"]["target"]) == ("96.00", "110.00")
 
 
 def test_what_was_reserved_for_the_entry_is_free_again(halted: Halted) -> None:
