@@ -327,7 +327,7 @@ class HRM(Agent[Case]):
                 plan.quantity,
                 proposal.worst,
                 plan.stop_loss,
-                abs(plan.price - plan.stop_loss),
+                _unit_risk(proposal),
                 plan.price,
                 plan.target,
             )
@@ -588,6 +588,15 @@ class HRM(Agent[Case]):
         if self._executed and (at_once or abs(now - self._asked_at) >= ASK_AGAIN_S):
             self._asked_at, self._asked_after = now, self.last_fill
             context.send(EXECUTOR, FillsWanted(after=self.last_fill))
+
+
+def _unit_risk(proposal: Proposal) -> Decimal:
+    """What a unit loses at most if its entry is filled at the worst price and it ends at its stop."""
+    action = proposal.action
+    assert action.price is not None
+    assert action.stop_loss is not None
+    risk = abs(action.price - action.stop_loss)
+    return max(risk, proposal.worst - action.stop_loss) if action.side == "buy" else risk
 
 
 def _is_alive(context: Context, name: str) -> bool:

@@ -38,7 +38,8 @@ class Joey(Agent[Case]):
     - A trade with its own plan (a stop and a size) stands as it is. A pattern that fits it is named with it.
     - A trade without one needs a pattern of its side that is sure enough; the plan is the pattern's. A stop
       or a target that the sender named stands in it, on its right side of the entry, and so does a size: it
-      may be too large, which is for HRM to say.
+      may be too large, which is for HRM to say. With a size, but neither stop nor pattern, it goes on as it stands:
+      the sender means to trade, and hears from HRM what is missing.
     - A bar that was only shown (`observe`) is searched on both sides. With a pattern it becomes a trade. A bar that
       is not newer than those before is not news, and not searched.
     """
@@ -77,11 +78,17 @@ class Joey(Agent[Case]):
                 if signal.action == "observe":
                     signal = msgspec.structs.replace(signal, action="trade", direction=direction)
                 return msgspec.structs.replace(message, signal=signal, setup=setup)
+        if signal.action == "trade" and _has_size(signal):
+            return msgspec.structs.replace(message, setup=_as_it_stands(signal, facts, None))
         return message
 
 
 def _has_plan(signal: Signal) -> bool:
-    return signal.stop_loss is not None and (signal.quantity is not None or signal.position_size_pct is not None)
+    return signal.stop_loss is not None and _has_size(signal)
+
+
+def _has_size(signal: Signal) -> bool:
+    return signal.quantity is not None or signal.position_size_pct is not None
 
 
 def _as_it_stands(signal: Signal, facts: dict[str, Any], best: Match | None) -> Setup:

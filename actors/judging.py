@@ -164,9 +164,12 @@ def _violation(finding: Finding) -> Violation:
 
 
 def _vetoes(judgement: Judgement, inputs: Inputs) -> tuple[Violation, ...]:
-    """What the Graveyard denies; and, where no unit is left to trade, why: the Graveyard itself sees only a 0."""
+    """What the Graveyard denies; and first, where no unit is left to trade, why: the Graveyard sees only a 0."""
     found = tuple([_violation(each) for each in judgement.findings if each.denies])
-    return found + _portfolio(inputs) if found else found
+    if not found:
+        return found
+    own = _portfolio(inputs)
+    return own + found if inputs.action.quantity is not None and inputs.action.quantity.is_zero() else found + own
 
 
 def _alarms(judgement: Judgement) -> tuple[tuple[str, str], ...]:
@@ -176,8 +179,15 @@ def _alarms(judgement: Judgement) -> tuple[tuple[str, str], ...]:
 
 
 def _portfolio(inputs: Inputs) -> tuple[Violation, ...]:
-    """What the account itself has against it: a share of equity that does not buy a single unit."""
+    """What the account itself has against it: a size that is named twice and differently, or that buys nothing."""
     action = inputs.action
+    for claim in inputs.claims:
+        if claim.name == "position_size_pct" and not claim.agrees:  # only where the sender named both
+            message = (
+                f"`position_size_pct` is {claim.claimed:.6g}, but `quantity` comes to {claim.known:.6g} of the"
+                " equity; name one of them"
+            )
+            return (Violation("one_size", "portfolio", "MEDIUM", message),)
     if action.quantity is None or not action.quantity.is_zero() or action.position_size_pct is None:
         return ()
     message = (

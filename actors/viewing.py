@@ -128,7 +128,8 @@ def claims_in(case: Case, proposal: Proposal, account: Account, *, fresh: bool) 
         if risk and reward is not None:
             ratio = float(reward / risk)
     if signal.position_size_pct is not None and signal.quantity is not None:
-        share = _over(_value(action.quantity, proposal.worst) or ZERO, account.equity)
+        # What the sender named, before a breaker made less of it.
+        share = _over(_value(Decimal(str(signal.quantity)), action.price) or ZERO, account.equity)
         size = None if share is None else float(share)
     return claims_of(
         claimed_price=signal.price,

@@ -56,7 +56,8 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
         trace_id: A UUID; the door makes one if it is absent.
         action: One of `ACTIONS`.
         quantity: Units to trade.
-        position_size_pct: Share of the equity to put in, 0.05 for 5 %. Stands instead of `quantity`.
+        position_size_pct: Share of the equity to put in, 0.05 for 5 %, instead of `quantity`. Where both are named
+            they must agree.
         leverage: Times equity.
         stop_loss, target: Prices.
         risk_reward_ratio: The sender's own figure; it is recomputed, never believed.

@@ -74,7 +74,8 @@ __all__ = ["Finding", "Judgement", "Statement", "judge"]
 
 ZERO = Decimal(0)
 _ONE = Decimal(1)
-_NEVER = float("inf")
+_NEVER = 253_402_300_800.0
+"""The year 10,000; no clock that works says so."""
 _EXACT = Context(prec=200, traps=[InvalidOperation])
 
 _SYMBOL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./:^=_-")
@@ -163,6 +164,8 @@ def _exposures(account: Account) -> Mapping[str, Decimal]:
 def _recent(account: Account) -> tuple[Done, ...]:
     if account.recent is None:
         raise Unknown("`recent` is missing: nobody knows what was done in the symbol")
+    if type(account.recent) is not tuple:
+        raise Unknown("`recent` is no list")
     return account.recent
 
 
@@ -475,6 +478,8 @@ def _check_daily_loss(action: Action, account: Account, facts: Facts, limits: Li
     own = quantity * abs(price - stop)
     if action.side == "buy" and action.entry != "limit":
         own = max(own, quantity * (number("market_price", facts.market_price) - stop))
+    elif action.entry != "limit" and facts.last_price is not None:
+        own = max(own, quantity * (stop - number("last_price", facts.last_price)))
     lost = max(start - equity, -(realised + unrealised), ZERO)
     broken = lost + at_risk + own > limits.max_daily_loss * start
     if not broken and not telling:
@@ -545,6 +550,8 @@ def _check_manipulation(action: Action, account: Account, facts: Facts, limits: 
         return "breach", f"the proposer admits {', '.join(action.admits)}"
     if account.orders is None:
         raise Unknown("`orders` is missing: nobody knows what of the account waits at the broker")
+    if type(account.orders) is not tuple:
+        raise Unknown("`orders` is no list")
     quantity, price = number("quantity", action.quantity), number("price", action.price)
     if account.orders:
         found = _meets_own(action, account, facts, quantity, price)
@@ -556,9 +563,8 @@ def _check_manipulation(action: Action, account: Account, facts: Facts, limits: 
         if found:
             return "breach", found
     left_s = None if facts.session_left_s is None else _silence("session_left_s", facts.session_left_s)
-    if left_s is not None and left_s <= CLOSING_S:
-        if facts.average_volume is None:
-            raise Unknown("`average_volume` is missing, in the last minutes of the session", live=True)
+    closing = left_s is not None and left_s <= CLOSING_S
+    if closing and facts.average_volume is not None:
         usual = number("average_volume", facts.average_volume) / CLOSING_SPANS
         if quantity > CLOSING_SHARE * usual:
             return "breach", (
@@ -567,6 +573,8 @@ def _check_manipulation(action: Action, account: Account, facts: Facts, limits: 
             )
     last = _last_price(facts)
     broken = abs(price - last) > COLLAR * last
+    if closing and facts.average_volume is None and not broken:
+        raise Unknown("`average_volume` is missing, in the last minutes of the session", live=True)
     if not broken and not telling:
         return PASS
     text = (
@@ -693,6 +701,8 @@ def _check_front_running(action: Action, account: Account, facts: Facts, limits:
         return PASS
     if facts.client_orders is None:
         raise Unknown("`client_orders` is missing: nobody knows which orders of clients wait", live=True)
+    if type(facts.client_orders) is not tuple:
+        raise Unknown("`client_orders` is no list")
     for order in facts.client_orders:
         if order.symbol == action.symbol and order.side == action.side:
             return "breach", f"a client's order to {order.side} {show(order.quantity)} {order.symbol} goes first"
@@ -776,11 +786,13 @@ def _check_person(action: Action, account: Account, facts: Facts, limits: Limits
     Large is what the symbol would come to, so that many small orders do not get round a person. Needs `person` for
     those; for a trade `quantity`, `price`, `market_price`, `exposures`, `equity`, `leverage`.
     """
-    if facts.person is False:
+    if facts.person is not None and not given("person", facts.person):
         return "breach", "a person refused it"
     if _is_trade(action):
         new, equity = _asked(action, facts), number("equity", account.equity)
-        leverage, claimed = number("leverage", action.leverage), action.position_size_pct
+        leverage, claimed = number("leverage", action.leverage), ZERO
+        if action.position_size_pct is not None:
+            claimed = number("position_size_pct", action.position_size_pct)
         gross = together = new
         for symbol, value in _exposures(account).items():
             gross += number("exposures", value, zero=True)
@@ -788,7 +800,7 @@ def _check_person(action: Action, account: Account, facts: Facts, limits: Limits
                 together += value
         critical = (
             together > CRITICAL_SHARE * equity
-            or (claimed is not None and number("position_size_pct", claimed) > CRITICAL_SHARE)
+            or claimed > CRITICAL_SHARE
             or leverage > CRITICAL_LEVERAGE
             or gross > CRITICAL_LEVERAGE * equity
         )

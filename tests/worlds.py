@@ -74,8 +74,8 @@ def answer(die: random.Random, pending: Pending) -> bool | None:
 
 
 def signals(seed: int) -> list[Signal]:
-    """A mixed handful: sound plans, plans that a rule denies or that a person is asked about, bare wishes, bars, and
-    now and then a poison."""
+    """A mixed handful: sound plans, plans that a rule denies or that a person is asked about, bare wishes, bars,
+    and now and then a poison."""
     die = random.Random(seed)
     made = []
     for number in range(SIGNALS):

@@ -70,8 +70,6 @@ def test_a_pattern_is_named_with_a_plan_of_its_own() -> None:
     [
         trade(),
         trade(stop_loss=95.0),
-        trade(quantity=5.0),
-        trade(position_size_pct=0.05),
         trade(action="observe"),
         trade(action="observe", stop_loss=95.0, quantity=1.0),
         trade(direction="long", features=DEAD_CAT),
@@ -81,6 +79,16 @@ def test_without_a_plan_and_without_a_pattern_there_is_nothing_to_do(signal: Sig
     case = judged(signal)
     assert case.setup is None
     assert case.signal == signal
+
+
+@pytest.mark.parametrize("size", [{"quantity": 5.0}, {"position_size_pct": 0.05}])
+def test_a_trade_with_a_size_and_nothing_else_goes_on_as_it_stands_for_the_judge_to_say_what_is_missing(
+    size: dict[str, float],
+) -> None:
+    setup = judged(trade(**size)).setup
+    assert setup is not None
+    assert (setup.stop_loss, setup.target, setup.pattern, setup.confidence) == (None, None, None, 0.0)
+    assert (setup.quantity, setup.position_size_pct) == (size.get("quantity"), size.get("position_size_pct"))
 
 
 def test_a_pattern_makes_the_plan_where_the_signal_has_none() -> None:

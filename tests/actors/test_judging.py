@@ -125,8 +125,16 @@ def test_the_ruleset_comes_second() -> None:
 def test_a_share_that_buys_no_unit_is_explained_beside_the_veto_of_the_quantity() -> None:
     verdict = ruled(quantity=D(0), position_size_pct=D("0.05"), worst=D(9000))
     assert verdict.level == "graveyard"
-    assert names(verdict)[-1] == "whole_units"
-    assert "0.05 of the equity 100000 buys not one unit of AAPL at 9000" in verdict.violations[-1].message
+    assert names(verdict)[0] == "whole_units"
+    assert "0.05 of the equity 100000 buys not one unit of AAPL at 9000" in verdict.violations[0].message
+
+
+def test_a_size_that_is_named_twice_must_agree() -> None:
+    claims = (Claim("position_size_pct", 0.05, 0.01, 0.05),)
+    verdict = ruled(claims=claims)
+    assert (verdict.zone, verdict.level, names(verdict)) == ("deny", "portfolio", ["one_size"])
+    assert names(ruled(claims=claims, leverage=D(3))) == ["max_leverage", "one_size"]
+    assert ruled(claims=(Claim("position_size_pct", 0.0501, 0.05, 0.05),)).zone == "approve"
 
 
 @pytest.mark.parametrize(

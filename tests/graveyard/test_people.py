@@ -139,7 +139,7 @@ AUTONOMY = [
            says="`exposures` must be above 0"),
     denies(PERSON, "an exposure below zero, and a person allowed it", exposures={"B": D(-1)}, **YES,
            also=["max_leverage"]),
-    Case(PERSON, "large, and a person's yes is no plain one", "ask", {"quantity": D(90), "person": 1}),
+    denies(PERSON, "large, and a person's yes is no plain one", quantity=D(90), person=1),
     denies(PERSON, "a person refused it", person=False, says="a person refused it"),
     denies(PERSON, "a person refused to read data", base=DATA, person=False),
     denies(PERSON, "a person refused what is large", quantity=D(90), person=False),

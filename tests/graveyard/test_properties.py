@@ -299,11 +299,6 @@ def test_a_person_is_asked_about_what_is_critical_and_about_nothing_else(situati
     assert word is not None or critical is not None, "what is no number is not passed over"
 
 
-def _claims_nonsense(action: Action) -> bool:
-    """Whether a share is claimed that is none: where a person is asked anyway, not every rule denies that."""
-    return action.position_size_pct is not None and _fraction(action.position_size_pct) is None
-
-
 SUMS = ("max_position_size", "max_leverage", "max_daily_loss", "human_in_loop_critical")
 
 
@@ -326,8 +321,6 @@ def test_adding_exposure_held_or_promised_never_approves_what_was_not_approved_b
     situation: Given, symbol: str, value: D, risk: D, waiting: tuple[Any, ...]
 ) -> None:
     action, account, known = situation
-    if _claims_nonsense(action):
-        return
     held, at_risk = dict(account.exposures or {}), account.open_risk
     if account.exposures is not None and _fraction(held.get(symbol, D(0)), zero=True) is not None:
         # To hold the symbol already makes an order no new trade, though nothing else about it any better.
@@ -350,7 +343,7 @@ def test_adding_exposure_held_or_promised_never_approves_what_was_not_approved_b
 @given(situations, st.sampled_from([D("1.000001"), D("1.01"), D("1.5"), D(10), D("1e9")]))
 def test_a_larger_quantity_never_gets_fewer_findings(situation: Given, times: D) -> None:
     action, account, known = situation
-    if _fraction(action.quantity) is None or _claims_nonsense(action):
+    if _fraction(action.quantity) is None:
         return
     # A wall of own orders is one to a smaller order only, and a larger one equals none that went out before.
     account = dataclasses.replace(
@@ -377,7 +370,11 @@ def test_splitting_an_action_never_avoids_a_limit_or_a_person(situation: Given, 
         quantity, price, stop, market = numbers
         first, at_market = quantity * share, action.entry == "market"
         worst = max(price, market) if at_market or action.side == "sell" else price
-        fall = max(abs(price - stop), market - stop) if at_market and action.side == "buy" else abs(price - stop)
+        fall = abs(price - stop)
+        if at_market and action.side == "buy":
+            fall = max(fall, market - stop)
+        elif at_market and _fraction(known.last_price) is not None:
+            fall = max(fall, stop - known.last_price)
         held, at_risk = dict(account.exposures), account.open_risk
         if _fraction(held.get(action.symbol, D(0)), zero=True) is not None:
             held[action.symbol] = held.get(action.symbol, D(0)) + first * worst

@@ -99,6 +99,8 @@ LOSSES = [
            open_risk=D(4750)),
     denies(LOSS, "a short's own stop counts", base=SHORT, open_risk=D("4750.01")),
     passes(LOSS, "a short's own stop, just enough", base=SHORT, open_risk=D(4750)),
+    denies(LOSS, "a short's own stop at a limit", base=SHORT, entry="limit", open_risk=D("4750.01")),
+    passes(LOSS, "a short's own stop at a limit, just enough", base=SHORT, entry="limit", open_risk=D(4750)),
     # A purchase at the market may fill as high as the highest credible price, and ends at the same stop.
     passes(LOSS, "a purchase at the market from its worst price", market_price=D(101), open_risk=D(4700),
            says="in this one 300: together 5 %"),

@@ -89,23 +89,16 @@ def test_a_trade_with_a_size_and_without_a_stop_is_not_executed(client: Client) 
     assert judged(client, symbol="BROKEN", stop_loss=None)["status"] in ("denied", "no_setup")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Joey makes nothing of a trade with a size, without a stop and without a pattern: it ends as `no_setup`"
-    " before the judge sees it, and no rule is named",
-)
 def test_a_trade_with_a_size_and_without_a_stop_is_denied_naming_the_stop(client: Client) -> None:
     outcome = judged(client, symbol="BROKEN", stop_loss=None)
     assert outcome["status"] == "denied"
     assert "require_stop_loss" in violations(outcome)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of two sizes that are both allowed the units count, and nobody says that they disagree"
-)
 def test_two_sizes_that_disagree_are_not_executed(client: Client) -> None:
     outcome = judged(client, position_size_pct=0.05, quantity=1, source="a boaster")
     assert outcome["status"] == "denied"
+    assert violations(outcome) == ["one_size"]
 
 
 @pytest.mark.parametrize(
