@@ -493,7 +493,7 @@ def test_notices_and_events_leave_with_the_batch_and_not_before() -> None:
         ("omega", NOTICE),
         (GATEWAY, 5),
     ]
-    assert answers(outgoing)[3] == {"kind": "seen", "agent": "beta", "n": 2}
+    assert answers(outgoing)[3] == {"kind": "seen", "at": 0.0, "agent": "beta", "n": 2}
 
 
 def test_a_notice_to_a_stranger_is_the_senders_error() -> None:

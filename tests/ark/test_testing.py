@@ -118,7 +118,7 @@ def test_beats_free_space_and_halts_are_the_tests(desk: TestContext) -> None:
     desk.halt("the watchdog is gone")
     desk.halt("so is kenny")
     assert desk.halted() == desk.halt_reason == "the watchdog is gone"
-    assert desk.events == [("halt", {"at": 5.0, "reason": "the watchdog is gone", "by": "careful"})]
+    assert desk.events == [("halt", {"reason": "the watchdog is gone", "by": "careful"})]
 
 
 def test_an_exact_amount_is_exact_behind_the_wire(agent: Careful, desk: TestContext) -> None:

@@ -98,7 +98,7 @@ def test_a_trade_with_a_size_and_without_a_stop_is_denied_naming_the_stop(client
 def test_two_sizes_that_disagree_are_not_executed(client: Client) -> None:
     outcome = judged(client, position_size_pct=0.05, quantity=1, source="a boaster")
     assert outcome["status"] == "denied"
-    assert violations(outcome) == ["one_size"]
+    assert list(violations(outcome)) == ["one_size"]
 
 
 @pytest.mark.parametrize(
