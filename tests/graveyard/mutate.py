@@ -36,6 +36,7 @@ VALUES = ("ZERO", "_ONE", "_EXACT", "PASS")
 WORDS = {"breach": "pass", "ask": "pass", "pass": "breach", "unknown": "pass"}
 LONGEST_S = 10.0
 """Judging all cases takes well below a second of the processor's time."""
+NO_CLAIM = "any number up to the bound stands for no claim"
 FAST = "the long way round comes to the same"
 SYMBOLS = "every letter that a symbol may have is an ASCII one"
 FEWER = "three pairs are six fills; the test before only saves time"
@@ -45,6 +46,8 @@ EQUIVALENT = {
     "Finding: @dataclass(frozen=True, slots=True): slots": "slots only save memory",
     "Statement: @dataclass(frozen=True, slots=True): slots": "slots only save memory",
     "Judgement: @dataclass(frozen=True, slots=True): slots": "slots only save memory",
+    '_check_person: leverage, claimed = number("leverage", action.leverage), ZERO: ZERO larger': NO_CLAIM,
+    '_check_person: leverage, claimed = number("leverage", action.leverage), ZERO: ZERO smaller': NO_CLAIM,
     "_asked: return quantity * (price if price >= market else market): GtE as Gt": "both are the same then",
     "_check_watchdog: if age_s <= LONGEST_SILENCE_S and not telling:: LtE as Lt": FAST,
     "_check_watchdog: if age_s <= LONGEST_SILENCE_S and not telling:: LONGEST_SILENCE_S smaller": FAST,
@@ -147,7 +150,7 @@ def _shape(judge: Judge) -> str:
         trades_only = [each.rule.name for each in told.statements if each.text == "it concerns trades only"]
         if bool(trades_only) == (base is LONG):
             return "a rule says that it does not concern an action that it does concern, or the other way round"
-    odd = judge(*triple(client_orders=True), telling=True)
+    odd = judge(*triple(client_orders=(1,)), telling=True)
     if [each.word for each in odd.statements if each.rule.name == "no_front_running"] != ["unknown"]:
         return "what cannot be judged is unknown"
     denied = judge(*triple(halted=True, seal_fault=None), telling=True)
