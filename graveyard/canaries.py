@@ -119,7 +119,7 @@ CANARIES: tuple[Canary, ...] = (
     _canary("transparent_reasoning", reasons=()),
     _canary("prevent_infinite_loops", hops=MOST_HOPS + 1),
     _canary("preserve_user_autonomy", no_trade=frozenset({"CANARY"})),
-    _canary("max_position_size", exposures=MappingProxyType({"CANARY": Decimal(5001)}), person=True),
+    _canary("max_position_size", exposures=MappingProxyType({"CANARY": Decimal(5001)})),
     _canary("max_leverage", exposures=MappingProxyType({"OTHER": Decimal(195_001)}), person=True),
     _canary("max_concurrent_trades", exposures=MappingProxyType(dict.fromkeys("ABCDE", Decimal(1)))),
     _canary("max_daily_loss", realised_today=Decimal(-4751)),

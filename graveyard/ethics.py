@@ -783,8 +783,9 @@ def _check_reversible(action: Action, account: Account, facts: Facts, limits: Li
 def _check_person(action: Action, account: Account, facts: Facts, limits: Limits, telling: bool) -> Said:
     """Human in the loop: what is large, geared, or cannot be undone needs a person's yes.
 
-    Large is what the symbol would come to, so that many small orders do not get round a person. Needs `person` for
-    those; for a trade `quantity`, `price`, `market_price`, `exposures`, `equity`, `leverage`.
+    Large is the action itself; what its symbol comes to in many small ones is bounded by `max_position_size`, a
+    little further up. Needs `person` for those; for a trade `quantity`, `price`, `market_price`, `exposures`,
+    `equity`, `leverage`.
     """
     if facts.person is not None and not given("person", facts.person):
         return "breach", "a person refused it"
@@ -793,13 +794,11 @@ def _check_person(action: Action, account: Account, facts: Facts, limits: Limits
         leverage, claimed = number("leverage", action.leverage), ZERO
         if action.position_size_pct is not None:
             claimed = number("position_size_pct", action.position_size_pct)
-        gross = together = new
-        for symbol, value in _exposures(account).items():
+        gross = new
+        for value in _exposures(account).values():
             gross += number("exposures", value, zero=True)
-            if symbol == action.symbol:
-                together += value
         critical = (
-            together > CRITICAL_SHARE * equity
+            new > CRITICAL_SHARE * equity
             or claimed > CRITICAL_SHARE
             or leverage > CRITICAL_LEVERAGE
             or gross > CRITICAL_LEVERAGE * equity
@@ -807,9 +806,9 @@ def _check_person(action: Action, account: Account, facts: Facts, limits: Limits
         if not critical and not telling:
             return PASS
         text = (
-            f"{show_percent(together / equity)} of the equity in {action.symbol}, {show(gross / equity)} times the"
-            f" equity in all, {show(leverage)} times asked for; a person is asked above"
-            f" {show_percent(CRITICAL_SHARE)} or {show(CRITICAL_LEVERAGE)} times"
+            f"{show_percent(new / equity)} of the equity in one action, {show(gross / equity)} times the equity in"
+            f" all, leverage {show(leverage)}; a person is asked above {show_percent(CRITICAL_SHARE)} or"
+            f" {show(CRITICAL_LEVERAGE)} times"
         )
     else:
         critical = not KINDS.get(action.kind)

@@ -16,9 +16,9 @@ LOSS, STOP, REWARD = "max_daily_loss", "require_stop_loss", "min_risk_reward"
 SIZES = [
     passes(SIZE, "a tenth exactly", quantity=D(100), also=LARGE),
     denies(SIZE, "the smallest step beyond a tenth", quantity=D("100.000000001"), also=LARGE),
-    passes(SIZE, "held and new make a tenth", exposures={"AAPL": D(5000)}, also=LARGE,
+    passes(SIZE, "held and new make a tenth", exposures={"AAPL": D(5000)},
            says="AAPL would come to 10000"),
-    denies(SIZE, "held and new make a cent more", exposures={"AAPL": D("5000.01")}, also=LARGE,
+    denies(SIZE, "held and new make a cent more", exposures={"AAPL": D("5000.01")},
            says="AAPL would come to 10000.01 (held and reserved 5000.01, new 5000), 10 % of the equity 100000;"
            " the limit is 10 %"),
     denies(SIZE, "twice as much", quantity=D(150), exposures={"AAPL": D(5000)}, also=LARGE,
