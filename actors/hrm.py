@@ -255,7 +255,7 @@ class HRM(Agent[Case]):
             market_now=self._market_now,
             market_price=self._highest(case),
             live=self._live,
-            seal_fault=self._sealing.faults(now),
+            seal_fault=self._seal_fault(context),
             quarantined=self._sources.is_quarantined(case.signal.source, now),
             session_left_s=self._session_left_s(symbol, now),
             person=person,
@@ -514,8 +514,18 @@ class HRM(Agent[Case]):
             self._tidied_at = now
             self._books.forget_before(now - TIDY_EVERY_S)
 
+    def _seal_fault(self, context: Context) -> str:
+        """What is wrong with the seal, as `tick` last found it; looked at here only where that was too long ago.
+
+        The look takes some milliseconds, which no signal should have to wait for.
+        """
+        if not 0 <= context.now() - self._sealed_at <= 2 * self.policy.seal_interval_s:
+            self._watch_seal(context)
+        return "; ".join(self._sealing.report.faults)
+
     def _watch_seal(self, context: Context) -> None:
-        fault = self._sealing.faults(context.now())
+        self._sealed_at = context.now()
+        fault = self._sealing.faults(self._sealed_at)
         if fault and context.halted() is None:
             context.event("alarm", rule="immutable_graveyard", message=fault)
             context.halt(f"immutable_graveyard: {fault}")

@@ -70,7 +70,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no_trade: tuple[str, ...] = ()
     consents: tuple[str, ...] = ()
     sources: dict[str, Standing] = {}
-    seal_interval_s: float = 2.0
+    seal_interval_s: float = 3.0
     ruleset: dict[str, Any] = {}
 
     @classmethod

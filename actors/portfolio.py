@@ -290,10 +290,7 @@ class Portfolio:
     @property
     def equity(self) -> Decimal:
         """Cash, and every lot at its mark."""
-        return sum(
-            (book.net * book.mark.price for book in self._books.values() if book.mark is not None),
-            self.totals.cash,
-        )
+        return self._counted()[0]
 
     @property
     def unrealised_today(self) -> Decimal:
@@ -322,9 +319,7 @@ class Portfolio:
             symbol: Whose orders, and whose last minute, are wanted.
             now: Seconds since the epoch.
         """
-        if self._core is None:
-            self._core = self._count()
-        equity, exposures, risk = self._core
+        equity, exposures, risk = self._counted()
         totals, book = self.totals, self._books.get(symbol)
         return Account(
             equity,
@@ -359,6 +354,12 @@ class Portfolio:
         self._recent.setdefault(symbol, deque()).append(done)
         if done.what != "fill":
             self._messages.append(done.at)
+
+    def _counted(self) -> tuple[Decimal, dict[str, Decimal], Decimal]:
+        """Equity, exposures and open risk; counted again only after something has changed."""
+        if self._core is None:
+            self._core = self._count()
+        return self._core
 
     def _count(self) -> tuple[Decimal, dict[str, Decimal], Decimal]:
         equity = self.totals.cash

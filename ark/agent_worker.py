@@ -132,6 +132,9 @@ class AgentWorker:
             if time.monotonic() >= next_tick:
                 self._go_through(self._stage.tick(time.time_ns))
                 next_tick = time.monotonic() + tick_s
+            looked_at, asked_for = self._openness
+            if asked_for and time.monotonic() - looked_at > _OPENNESS_FRESH_S:
+                self._look_for_openness()
             self._beat()
 
     def _work(self, batch: list[Envelope]) -> None:
@@ -199,16 +202,18 @@ class AgentWorker:
         return age_s
 
     def _privacy_faults(self) -> Mapping[str, str]:
-        now = time.monotonic()
-        looked_at, faults = self._openness
-        if now - looked_at > _OPENNESS_FRESH_S:
-            faults = {
-                "home": home_is_private(self._home.path),
-                "credentials": self._open_credentials,
-                "log": "" if redaction_works() else "what should be masked comes out",
-            }
-            self._openness = (now, faults)
-        return faults
+        if not self._openness[1]:
+            self._look_for_openness()
+        return self._openness[1]
+
+    def _look_for_openness(self) -> None:
+        """Look anew; between batches, where no signal has to wait for it."""
+        faults = {
+            "home": home_is_private(self._home.path),
+            "credentials": self._open_credentials,
+            "log": "" if redaction_works() else "what should be masked comes out",
+        }
+        self._openness = (time.monotonic(), faults)
 
     def _free_bytes(self) -> int | None:
         now = time.monotonic()
