@@ -147,7 +147,8 @@ class HRM(Agent[Case]):
         self._live: bool | None = None if self._executed else False
         self._behind_since: float | None = context.now() if self._executed else None
         self._ask(context)
-        self._watch_seal(context)
+        self._sealed_at = context.now()
+        self._tell_of_seal(context)
 
     def ready(self, context: Context) -> bool:
         """Signals wait until every fill that Kenny has is in the books, and those give signs of life without whom
@@ -525,7 +526,11 @@ class HRM(Agent[Case]):
 
     def _watch_seal(self, context: Context) -> None:
         self._sealed_at = context.now()
-        fault = self._sealing.faults(self._sealed_at)
+        self._sealing.faults(self._sealed_at)
+        self._tell_of_seal(context)
+
+    def _tell_of_seal(self, context: Context) -> None:
+        fault = "; ".join(self._sealing.report.faults)
         if fault and context.halted() is None:
             context.event("alarm", rule="immutable_graveyard", message=fault)
             context.halt(f"immutable_graveyard: {fault}")

@@ -65,6 +65,8 @@ AGENTS: list[tuple[str, type[Agent[Any]]]] = [
 
 SIZES = {"sound": 0.03, "too big": 0.2, "large": 0.09}
 """Shares of equity: one that is approved, one that a rule denies, one that a person is asked about."""
+SETTINGS = {"hrm": {"seal_interval_s": 10.0}}
+"""The seal is looked at by real time's milliseconds, of which a world of thousands has none to spare."""
 SECRETS = {"approval": b"a secret of thirty-two bytes len", "ruling": b"another secret of as many bytes!"}
 
 
@@ -102,7 +104,9 @@ def live(seed: int, faults: Faults = FAULTS, **broken: Any) -> tuple[Simulation,
         faults: How much goes wrong.
         broken: What to break on purpose; see `Simulation`.
     """
-    world = Simulation(AGENTS, seed=seed, faults=faults, secrets=SECRETS, answer=answer, **broken)
+    world = Simulation(
+        AGENTS, seed=seed, faults=faults, settings=SETTINGS, secrets=SECRETS, answer=answer, **broken
+    )
     wanted = signals(seed)
     report = world.run(wanted, most_steps=20_000)
     assert len(report.published) == len(set(report.published)) == len(wanted)
