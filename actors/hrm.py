@@ -100,6 +100,8 @@ class HRM(Agent[Case]):
     durability = Durability.POWER
     secrets = ("approval", "ruling")
     tick_s = 0.5
+    sealing: type[Sealing] = Sealing
+    """What looks at the rule book's seal."""
 
     policy: Policy
     """HRM's settings."""
@@ -121,7 +123,7 @@ class HRM(Agent[Case]):
         self.ruleset = ruleset_digest(self._limits)
         self._secret = context.secret("approval")
         self._registrar = policy.registrar()
-        self._sealing = Sealing(judge_fault, interval_s=policy.seal_interval_s)
+        self._sealing = self.sealing(judge_fault, interval_s=policy.seal_interval_s)
         self._books = Books(context.database)
         opened = context.now() if policy.day == "clock" else 0.0
         self.portfolio, self.last_fill = self._books.load(policy.starting_equity, opened)
