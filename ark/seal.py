@@ -156,6 +156,10 @@ class Sealing:
         self._key = os.environ.get(KEY_VARIABLE, "") if key is None else key
         self._folder = folder
         self._checked_at: float | None = None
+        if key is None and not self._key:
+            # Nobody started a node, who would have done it: a simulation, or a test over a fresh checkout.
+            with suppress(OSError):
+                graveyard.seal.write_protect(folder)
         self.report = self._look()
 
     def faults(self, now: float) -> str:
