@@ -11,6 +11,7 @@ import apsw
 
 from actors.messages import Fill
 from actors.portfolio import Lot, Mark, Portfolio, Reservation, Totals
+from ark.journal import add_columns
 from graveyard import Done
 from graveyard.rules import WINDOW_S
 
@@ -38,13 +39,11 @@ CREATE TABLE IF NOT EXISTS hrm_counts (
     day INTEGER NOT NULL, rule TEXT NOT NULL, word TEXT NOT NULL, times INTEGER NOT NULL,
     PRIMARY KEY (day, rule, word)) WITHOUT ROWID;
 """
-_ADDED = (
-    ("hrm_totals", "week_start_equity"),
-    ("hrm_lots", "target"),
-    ("hrm_lots", "gained"),
-    ("hrm_reservations", "entry_price"),
-    ("hrm_reservations", "target"),
-)
+_ADDED = {
+    "hrm_totals": {"week_start_equity": "TEXT"},
+    "hrm_lots": {"target": "TEXT", "gained": "TEXT"},
+    "hrm_reservations": {"entry_price": "TEXT", "target": "TEXT"},
+}
 """Columns that a journal of an earlier version lacks."""
 KEPT = 100_000
 """So many judgements are kept with what they were made from, for whoever asks why."""
@@ -60,9 +59,8 @@ class Books:
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         connection.execute(_TABLES)
-        for table, column in _ADDED:
-            if column not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]:
-                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+        for table, columns in _ADDED.items():
+            add_columns(connection, table, columns)
 
     def load(self, starting_equity: Decimal, now: float) -> tuple[Portfolio, int]:
         """The portfolio as it was last written, and the number of the last fill in it.

@@ -13,6 +13,7 @@ import apsw
 import msgspec
 
 from actors.ratelimit import Bucket, Limit, full, take
+from ark.journal import add_columns
 
 __all__ = ["Desk", "OpenOrder"]
 
@@ -22,12 +23,12 @@ CREATE TABLE IF NOT EXISTS kenny_orders (client_order_id TEXT PRIMARY KEY, trace
 CREATE TABLE IF NOT EXISTS kenny_state (id INTEGER PRIMARY KEY CHECK (id = 1), tokens REAL NOT NULL,
     at REAL NOT NULL, moment INTEGER NOT NULL);
 """
-_ADDED = (
+_ADDED = {
     # SQLite reads 9e999 as infinity: what an older Kenny sent may wait for ever.
-    ("good_until", "REAL NOT NULL DEFAULT 9e999"),
+    "good_until": "REAL NOT NULL DEFAULT 9e999",
     # Whether his orders have ended he did not note; they count as open until the broker was asked.
-    ("open", "INTEGER NOT NULL DEFAULT 1"),
-)
+    "open": "INTEGER NOT NULL DEFAULT 1",
+}
 """Columns of `kenny_orders` that databases of older versions lack."""
 _INDEX = "CREATE INDEX IF NOT EXISTS kenny_orders_open ON kenny_orders (open) WHERE open = 1"
 
@@ -66,10 +67,7 @@ class Desk:
         self._database = database
         self._limit = limit
         database.execute(_SCHEMA)
-        known = {row[1] for row in database.execute("PRAGMA table_info(kenny_orders)")}
-        for name, kind in _ADDED:
-            if name not in known:
-                database.execute(f"ALTER TABLE kenny_orders ADD COLUMN {name} {kind}")
+        add_columns(database, "kenny_orders", _ADDED)
         database.execute(_INDEX)
         fresh = full(limit, now)
         database.execute("INSERT OR IGNORE INTO kenny_state VALUES (1, ?, ?, 0)", (fresh.tokens, fresh.at))

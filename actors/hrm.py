@@ -37,7 +37,7 @@ from actors.breakers import (
     size_factor,
 )
 from actors.judging import Inputs, Verdict, decide, judge_fault
-from actors.knowledge import EXECUTOR, LEDGER, facts_of, session_left_s
+from actors.knowledge import EXECUTOR, LEDGER, facts_of, is_alive, session_left_s
 from actors.messages import (
     Case,
     CloseWanted,
@@ -61,14 +61,14 @@ from ark.message import Letter
 from ark.ruling import Ruling, verify_ruling
 from ark.seal import Sealing
 from graveyard import Done, rule, ruleset_digest
-from graveyard.rules import LONGEST_SILENCE_S, OLDEST_PRICE_S
+from graveyard.rules import OLDEST_PRICE_S
 
 __all__ = ["HRM"]
 
 ASK_AGAIN_S = 1.0
 """A request that may have been lost is repeated after this long, in seconds, and no sooner."""
 PATIENCE_S = 5.0
-"""So long HRM waits for Kenny's fills after a start, in seconds; then it denies what it cannot judge."""
+"""So long HRM waits for what it needs to judge (Kenny's fills, signs of life), in seconds; then it denies."""
 ALARM_EVERY_S = 1.0
 """One rule raises the alarm no more often than this, in seconds; how often it would have is counted."""
 TIDY_EVERY_S = 60.0
@@ -149,7 +149,7 @@ class HRM(Agent[Case]):
         self._live: bool | None = None if self._executed else False
         self._behind_since: float | None = context.now() if self._executed else None
         self._ask(context)
-        self._sealed_at = context.now()
+        self._sealed_at, self._seal_told = context.now(), ""
         self._tell_of_seal(context)
 
     def ready(self, context: Context) -> bool:
@@ -157,7 +157,7 @@ class HRM(Agent[Case]):
         nothing may be approved: after a start, and while one of them is replaced. Not for ever.
         """
         current = not self._executed or (self._live is not None and self._newest_fill <= self.last_fill)
-        if current and all(_is_alive(context, name) for name in self._needed):
+        if current and all(is_alive(context.beat_age(name)) for name in self._needed):
             self._behind_since = None
             return True
         if self._behind_since is None:
@@ -532,9 +532,12 @@ class HRM(Agent[Case]):
         self._tell_of_seal(context)
 
     def _tell_of_seal(self, context: Context) -> None:
+        """Raise the alarm once for each fault, also where somebody has halted already; halt where nobody has."""
         fault = "; ".join(self._sealing.report.faults)
-        if fault and context.halted() is None:
+        if fault and fault != self._seal_told:
             context.event("alarm", rule="immutable_graveyard", message=fault)
+        self._seal_told = fault
+        if fault and context.halted() is None:
             context.halt(f"immutable_graveyard: {fault}")
 
     def _read_register(self, context: Context) -> Register:
@@ -614,11 +617,6 @@ def _unit_risk(proposal: Proposal) -> Decimal:
     assert action.stop_loss is not None
     risk = abs(action.price - action.stop_loss)
     return max(risk, proposal.worst - action.stop_loss) if action.side == "buy" else risk
-
-
-def _is_alive(context: Context, name: str) -> bool:
-    age_s = context.beat_age(name)
-    return age_s is not None and age_s <= LONGEST_SILENCE_S
 
 
 def _refused(violations: tuple[Violation, ...], message: str) -> tuple[Violation, ...]:

@@ -12,8 +12,9 @@ from actors.sessions import CLOSES, in_regular_hours, new_york
 from ark.agent import Context
 from ark.privacy import finds_personal
 from graveyard import Facts, Source
+from graveyard.rules import LONGEST_SILENCE_S
 
-__all__ = ["EXECUTOR", "LEDGER", "facts_of", "is_writable", "session_left_s"]
+__all__ = ["EXECUTOR", "LEDGER", "facts_of", "is_alive", "is_writable", "session_left_s"]
 
 EXECUTOR = "kenny"
 """Who sends orders, and is asked for fills."""
@@ -21,8 +22,6 @@ LEDGER = "aletheia"
 """Who writes the audit ledger."""
 LEAST_ROOM = 64 << 20
 """Free bytes on the disk below which the ledger is taken for full: journals need room to be written out, too."""
-LONGEST_SILENCE_S = 3.0
-"""A ledger whose process gave no sign of life for longer takes no rows."""
 
 
 def facts_of(
@@ -124,9 +123,14 @@ def _ledger_writable(context: Context) -> bool:
     return LEDGER in context.pipeline and is_writable(context.beat_age(LEDGER), context.free_bytes())
 
 
+def is_alive(age_s: float | None) -> bool:
+    """Whether a process that gave its last sign of life so long ago counts as living."""
+    return age_s is not None and age_s <= LONGEST_SILENCE_S
+
+
 def is_writable(age_s: float | None, free: int | None) -> bool:
     """Whether a ledger takes rows whose process gave its last sign of life so long ago, with so much room."""
-    return age_s is not None and age_s <= LONGEST_SILENCE_S and free is not None and free >= LEAST_ROOM
+    return is_alive(age_s) and free is not None and free >= LEAST_ROOM
 
 
 def _personal(case: Case) -> str:

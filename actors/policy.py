@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from actors.register import Registrar, Standing
+from actors.register import Registrar
 from actors.ruleset_examination import read_ruleset
 from actors.ruleset_judge import Rulebook
 from actors.settings import read
 from ark.errors import ConfigError
 from graveyard import CEILINGS, LARGEST, Limits
+from graveyard.rules import Standing
 
 __all__ = ["LIMITS", "Policy"]
 

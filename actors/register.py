@@ -32,12 +32,10 @@ import msgspec
 from msgspec import Meta
 
 from graveyard import ClientOrder, Source
+from graveyard.rules import Standing
 
 __all__ = ["Register", "Registrar", "SourceEntry"]
 
-Standing = Literal[
-    "exchange", "filing", "news", "licensed", "model", "person", "promotional", "private", "unregistered"
-]
 KNOWN: Mapping[str, Standing] = {
     "insider_tip": "private",
     "insider": "private",

@@ -7,7 +7,6 @@ afterwards. The halt, the other processes' signs of life and the disk are the no
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ from ark.context import StageContext
 from ark.errors import NodeError
 from ark.home import Home
 from ark.message import Span
-from ark.privacy import finds_personal, home_is_private, plaintext_credentials, redaction_works
+from ark.privacy import finds_personal, privacy_faults
 from ark.seal import Sealing
 from ark.signal import Signal
 from graveyard import Facts
@@ -116,9 +115,9 @@ def data_facts(home: Home, register: Register, source: str, texts: tuple[str, ..
         texts: What goes along with it, to be searched for personal data.
     """
     settings = home.settings()
-    open_to_others = _privacy_faults(home, settings.get("agents", {}))
+    open_to_others = privacy_faults(home.path, settings.get("agents", {}))
     halt, beat_age = home.halt_reason(), _beat_age(home)
-    ledger_age_s, free = beat_age(LEDGER), _free_bytes(home)
+    ledger_age_s, free = beat_age(LEDGER), home.free_bytes()
     return Facts(
         halted=halt is not None,
         halt_reason=halt or "",
@@ -167,8 +166,8 @@ def _context(home: Home, name: str, pipeline: tuple[str, ...], agents: Mapping[s
         # An approval that is made here goes nowhere; it is made by a key that nobody else has.
         secrets={"approval": b"a rehearsal's own", "ruling": b"a rehearsal's own"},
         beat_age=_beat_age(home),
-        free_bytes=lambda: _free_bytes(home),
-        privacy_faults=lambda: _privacy_faults(home, agents),
+        free_bytes=home.free_bytes,
+        privacy_faults=lambda: privacy_faults(home.path, agents),
     )
 
 
@@ -192,19 +191,3 @@ def _beat_age(home: Home) -> Callable[[str], float | None]:
         return None if box is None else box.beat_age_s
 
     return age
-
-
-def _free_bytes(home: Home) -> int | None:
-    try:
-        disk = os.statvfs(home.data)
-    except OSError:
-        return None
-    return disk.f_bavail * disk.f_frsize
-
-
-def _privacy_faults(home: Home, agents: Mapping[str, Any]) -> Mapping[str, str]:
-    return {
-        "home": home_is_private(home.path),
-        "credentials": ", ".join(plaintext_credentials({"agents": agents})),
-        "log": "" if redaction_works() else "what should be masked comes out",
-    }

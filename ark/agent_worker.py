@@ -7,7 +7,6 @@ carry as many signals as happen to be there, without ever waiting for more.
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -28,7 +27,7 @@ from ark.home import Home
 from ark.host import load_object
 from ark.journal import Journal, open_database
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
-from ark.privacy import home_is_private, plaintext_credentials, redaction_works
+from ark.privacy import privacy_faults
 from ark.wire import Outbox, mailbox
 
 __all__ = ["AgentWorker"]
@@ -71,8 +70,7 @@ class AgentWorker:
         self._beats: dict[str, tuple[float, float | None]] = {}
         self._space: tuple[float, int | None] = (-math.inf, None)
         self._openness: tuple[float, Mapping[str, str]] = (-math.inf, {})
-        open_settings = {name: each.settings for name, each in config.agents.items()}
-        self._open_credentials = ", ".join(plaintext_credentials({"agents": open_settings}))
+        self._settings = {name: each.settings for name, each in config.agents.items()}
         self._databases: dict[str, apsw.Connection] = {}
         context = StageContext(
             duty.name,
@@ -208,22 +206,13 @@ class AgentWorker:
 
     def _look_for_openness(self) -> None:
         """Look anew; between batches, where no signal has to wait for it."""
-        faults = {
-            "home": home_is_private(self._home.path),
-            "credentials": self._open_credentials,
-            "log": "" if redaction_works() else "what should be masked comes out",
-        }
-        self._openness = (time.monotonic(), faults)
+        self._openness = (time.monotonic(), privacy_faults(self._home.path, self._settings))
 
     def _free_bytes(self) -> int | None:
         now = time.monotonic()
         looked_at, free = self._space
         if now - looked_at > _SPACE_FRESH_S:
-            try:
-                disk = os.statvfs(self._home.data)
-                free = disk.f_bavail * disk.f_frsize
-            except OSError:
-                free = None
+            free = self._home.free_bytes()
             self._space = (now, free)
         return free
 

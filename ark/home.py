@@ -277,6 +277,14 @@ class Home:
             )
         return facts
 
+    def free_bytes(self) -> int | None:
+        """Free space on the disk under the node's data; None where it cannot be told."""
+        try:
+            disk = os.statvfs(self.data)
+        except OSError:
+            return None
+        return disk.f_bavail * disk.f_frsize
+
     def keep_settings(self, settings: dict[str, Any]) -> None:
         """Write down the configuration in force, for commands that must judge as the node does."""
         self._replace(self.data / "settings.json", settings)

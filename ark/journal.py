@@ -8,6 +8,7 @@ checkpoints.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import apsw
@@ -17,7 +18,7 @@ from ark.agent import Durability
 from ark.errors import JournalError
 from ark.message import Span
 
-__all__ = ["Answer", "Journal", "open_database", "open_for_reading"]
+__all__ = ["Answer", "Journal", "add_columns", "open_database", "open_for_reading"]
 
 _SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
 _spans_encoder = msgspec.msgpack.Encoder()
@@ -65,6 +66,20 @@ def open_for_reading(path: str | Path) -> apsw.Connection:
     except apsw.Error as error:
         raise JournalError(f"cannot read {path}: {error}", hint="has this node ever run?") from error
     return connection
+
+
+def add_columns(connection: apsw.Connection, table: str, columns: Mapping[str, str]) -> None:
+    """Give a table that an earlier version made the columns that it lacks.
+
+    Args:
+        connection: The database.
+        table: The table, which is there.
+        columns: The type of each by its name, with a default where nothing is not an answer.
+    """
+    known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+    for name, kind in columns.items():
+        if name not in known:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ __all__ = [
     "home_is_private",
     "mask_fields",
     "plaintext_credentials",
+    "privacy_faults",
     "redact",
     "redaction_works",
 ]
@@ -163,6 +164,20 @@ def plaintext_credentials(settings: Mapping[str, Any]) -> tuple[str, ...]:
     ends in `_env`, `_file` or `_path` then, or its value begins with `env:`, `keys/` or `$`.
     """
     return tuple(_plaintext(settings, ""))
+
+
+def privacy_faults(home: Path | str, agents: Mapping[str, Any]) -> dict[str, str]:
+    """What lies open that should not; see `ark.agent.Context.privacy_faults`.
+
+    Args:
+        home: The node's home.
+        agents: The agents' settings by name.
+    """
+    return {
+        "home": home_is_private(home),
+        "credentials": ", ".join(plaintext_credentials({"agents": agents})),
+        "log": "" if redaction_works() else "what should be masked comes out",
+    }
 
 
 def _plaintext(value: Any, name: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 __all__ = [
     "CATEGORIES",
@@ -45,7 +45,10 @@ DATA_KINDS = ("read_data", "write_data", "share_data", "delete_data")
 FORBIDDEN = ("modify_graveyard", "update_ethics", "change_rules")
 """Kinds of action that are against the rule book itself, whoever proposes them."""
 SENSITIVITIES = ("public", "internal", "personal", "secret")
-STANDINGS = ("exchange", "filing", "news", "licensed", "model", "person", "promotional", "private", "unregistered")
+Standing = Literal[
+    "exchange", "filing", "news", "licensed", "model", "person", "promotional", "private", "unregistered"
+]
+STANDINGS: tuple[Standing, ...] = get_args(Standing)
 """What a source can be in the operator's register; `unregistered` if it does not stand there."""
 
 WINDOW_S = 60.0

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from ark.client import Client
-from ark.errors import ArkError
+from ark.errors import ArkError, RequestError
 from ark.home import Home
 
 BIN = Path(sys.executable).parent
@@ -205,3 +205,26 @@ def node(config: str = "", *, start: bool = True) -> Iterator[Node]:
                     one.stop()
                 except (AssertionError, subprocess.TimeoutExpired):
                     one.kill_everything()
+
+
+def comes_back(one: Node, name: str, pid: int) -> None:
+    """Wait until a child has another process and the whole tree runs."""
+
+    def back() -> bool:
+        try:
+            status = one.status()
+        except ArkError:
+            return False
+        now = {child["name"]: child["pid"] for child in status["children"]}
+        return bool(status["ready"] and now.get(name) not in (None, pid))
+
+    wait_until(back, f"{name} is back")
+
+
+def ended(client: Client, trace_id: str) -> dict[str, Any] | None:
+    """The outcome of a signal that has ended."""
+    try:
+        outcome = client.outcome(trace_id)
+    except RequestError:
+        return None
+    return None if outcome["status"] == "held" else outcome

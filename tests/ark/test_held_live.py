@@ -19,9 +19,9 @@ import pytest
 
 from ark.client import Client
 from ark.commands.held import ask as ask_lines
-from ark.errors import ArkError, RequestError
+from ark.errors import RequestError
 from tests.ark.wire_client import SIGNAL, Wire
-from tests.node import ECHO, Node, node, wait_until
+from tests.node import ECHO, Node, comes_back, ended, node, wait_until
 
 ASKING = ECHO.replace("echo_agents:Middle", "echo_agents:Asker").replace(
     "secrets = {}", 'secrets = { ruling = ["beta"] }'
@@ -171,15 +171,6 @@ def test_without_an_answer_the_deadline_refuses(client: Client) -> None:
     assert "refused by deadline" in str(refused(client, "approve", trace_id=trace_id, reason="too late"))
 
 
-def ended(client: Client, trace_id: str) -> dict[str, Any] | None:
-    """The outcome of a signal that has ended."""
-    try:
-        outcome = client.outcome(trace_id)
-    except RequestError:
-        return None
-    return None if outcome["status"] == "held" else outcome
-
-
 def test_the_status_counts_what_is_held_apart_from_what_is_in_flight(asking: Node, client: Client) -> None:
     before = asking.status()["signals"]
     ids = [ask(client) for _ in range(3)]
@@ -296,15 +287,7 @@ def test_a_held_signal_outlives_the_death_of_any_process_and_is_ruled_afterwards
         pid = one.child(name)["pid"]
         os.kill(pid, signal.SIGKILL)
 
-        def back() -> bool:
-            try:
-                status = one.status()
-            except ArkError:
-                return False
-            now = {child["name"]: child["pid"] for child in status["children"]}
-            return bool(status["ready"] and now[name] not in (None, pid))
-
-        wait_until(back, f"{name} is back")
+        comes_back(one, name, pid)
         assert held_ids(client) == [trace_id, expiring]
         client.approve(trace_id, reason="it survived")
         assert client.outcome(trace_id, timeout_s=10.0)["names"][2] == "it survived"

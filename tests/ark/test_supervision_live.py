@@ -16,7 +16,7 @@ from ark.client import Client
 from ark.errors import ArkError, RequestError
 from ark.journal import open_for_reading
 from tests.ark.wire_client import SIGNAL, Wire
-from tests.node import ECHO, Node, node, wait_until
+from tests.node import ECHO, Node, comes_back, node, wait_until
 
 QUICK = """
 [watchdog]
@@ -49,20 +49,6 @@ def works(client: Client) -> None:
 
 def pids(one: Node) -> dict[str, int]:
     return {child["name"]: child["pid"] for child in one.status()["children"]}
-
-
-def comes_back(one: Node, name: str, pid: int) -> None:
-    """Wait until a child has another process and the whole tree runs."""
-
-    def back() -> bool:
-        try:
-            status = one.status()
-        except ArkError:
-            return False
-        now = {child["name"]: child["pid"] for child in status["children"]}
-        return bool(status["ready"] and now.get(name) not in (None, pid))
-
-    wait_until(back, f"{name} is back")
 
 
 def rows(one: Node, name: str, query: str) -> list[Any]:

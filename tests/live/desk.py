@@ -12,9 +12,8 @@ import zmq
 
 from actors.kenny import client_order_id
 from ark.client import Client
-from ark.errors import ArkError
 from ark.journal import open_for_reading
-from tests.node import Node, wait_until
+from tests.node import Node
 
 SOUND: Mapping[str, Any] = {
     "symbol": "AAPL",
@@ -96,20 +95,6 @@ def reserved(one: Node) -> set[str]:
 def orders_sent(one: Node) -> int:
     """How many orders the broker ever got."""
     return int(rows(one, "kenny-broker", "SELECT count(*) FROM submissions")[0][0])
-
-
-def comes_back(one: Node, name: str, pid: int) -> None:
-    """Wait until a child has another process and the whole tree runs."""
-
-    def back() -> bool:
-        try:
-            status = one.status()
-        except ArkError:
-            return False
-        now = {child["name"]: child["pid"] for child in status["children"]}
-        return bool(status["ready"] and now[name] not in (None, pid))
-
-    wait_until(back, f"{name} is back")
 
 
 @contextmanager

@@ -18,8 +18,8 @@ import pytest
 from ark.client import Client
 from ark.errors import RequestError
 from graveyard import RULES
-from tests.live.desk import comes_back, judged, order_of, orders_sent, rows, signal, violations
-from tests.node import Node, node, wait_until
+from tests.live.desk import judged, order_of, orders_sent, rows, signal, violations
+from tests.node import Node, comes_back, node, wait_until
 
 AGENTS = ["kyle", "joey", "hrm", "kenny", "aletheia"]
 CHILDREN = ["gateway", "watchdog", "exporter", *AGENTS]

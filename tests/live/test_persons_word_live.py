@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from ark.client import Client
-from ark.errors import RequestError
-from tests.live.desk import comes_back, judged, order_of, orders_sent, show_bar, violations
-from tests.node import Node, node, wait_until
+from tests.live.desk import judged, order_of, orders_sent, show_bar, violations
+from tests.node import Node, comes_back, ended, node, wait_until
 
 
 def ask(client: Client, symbol: str) -> str:
@@ -27,15 +26,6 @@ def ask(client: Client, symbol: str) -> str:
 def asked(client: Client, trace_id: str) -> dict[str, Any]:
     """What the person is shown."""
     return next(each for each in client.held() if each["trace_id"] == trace_id)
-
-
-def ended(client: Client, trace_id: str) -> dict[str, Any] | None:
-    """The outcome of a signal that has ended."""
-    try:
-        outcome = client.outcome(trace_id)
-    except RequestError:
-        return None
-    return None if outcome["status"] == "held" else outcome
 
 
 def test_what_is_approved_is_executed_exactly_as_it_was_shown(trader: Node, client: Client) -> None:
