@@ -462,6 +462,19 @@ def test_a_broken_seal_denies_everything_and_halts(floor: Floor) -> None:
     assert floor.alarms() == ["immutable_graveyard", "immutable_graveyard"]
 
 
+def test_a_seal_that_breaks_while_trading_is_halted_raises_the_alarm_once_and_halts_after_a_resume(
+    floor: Floor,
+) -> None:
+    floor.context.halt_reason = "going home"
+    floor.hrm._sealing = Sealing(lambda: "a file was changed")
+    floor.tick()
+    floor.tick()
+    assert (floor.alarms(), floor.context.halt_reason) == (["immutable_graveyard"], "going home")
+    floor.context.halt_reason = None
+    floor.tick()
+    assert floor.context.halt_reason == "immutable_graveyard: a file was changed"
+
+
 def test_an_alarm_of_one_rule_sounds_once_a_second_and_counts_the_others(floor: Floor) -> None:
     bad = {"signal": {"features": {"manipulative_intent": True}}}
     for _ in range(3):
