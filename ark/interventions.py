@@ -1,0 +1,105 @@
+"""What persons and the Watchdog did to a node: kept at once in a small database, from which the ledger takes it.
+
+It is written by whoever acts, also while no node runs, and needs no process to be alive. The last agent of the
+standard pipeline, Aletheia, binds each row into her ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import apsw
+import msgspec
+
+from ark.agent import Durability
+from ark.errors import JournalError
+from ark.home import Home
+from ark.journal import open_database, open_for_reading
+from ark.log import Log
+
+__all__ = ["FILE", "Intervention", "read", "record"]
+
+FILE = "interventions.db"
+"""Its name in the home's data folder."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS interventions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, act TEXT NOT NULL, subject TEXT NOT NULL,
+    by TEXT NOT NULL, reason TEXT NOT NULL, details BLOB NOT NULL);
+"""
+
+
+class Intervention(msgspec.Struct, frozen=True):
+    """One act.
+
+    Attributes:
+        number: Rises by one with each act; never given twice.
+        at: When, seconds since the epoch.
+        act: What was done: `halt`, `isolate`, `key_revoked` and so on.
+        subject: To whom or what: an agent, a trace id, a key; may be empty.
+        by: Who did it: a person's login, a key's name, or `watchdog`.
+        reason: Why.
+        details: Whatever else there is to know.
+    """
+
+    number: int
+    at: float
+    act: str
+    subject: str
+    by: str
+    reason: str
+    details: dict[str, Any]
+
+
+def record(
+    home: Home,
+    act: str,
+    *,
+    by: str,
+    subject: str = "",
+    reason: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Write down an act that was done. What cannot be written, because the disk is full, is logged and not raised:
+    a halt must not fail for want of a record.
+    """
+    try:
+        connection = open_database(home.data / FILE, Durability.POWER)
+        try:
+            connection.execute(_SCHEMA)
+            connection.execute(
+                "INSERT INTO interventions (at, act, subject, by, reason, details) VALUES (?, ?, ?, ?, ?, ?)",
+                (time.time(), act, subject, by, reason, msgspec.msgpack.encode(dict(details or {}))),
+            )
+        finally:
+            connection.close()
+    except (JournalError, apsw.Error, OSError) as error:
+        Log(home.logs / "supervision.log").write(
+            "intervention_lost", name=subject, act=act, by=by, reason=reason, error=str(error)
+        )
+
+
+def read(home: Home, *, after: int = 0, limit: int = 1000) -> Iterator[Intervention]:
+    """The acts behind a number, oldest first; none where nothing was ever done.
+
+    Raises:
+        JournalError: The file is damaged.
+    """
+    path = home.data / FILE
+    if not path.exists():
+        return
+    connection = open_for_reading(path)
+    try:
+        for row in connection.execute(
+            "SELECT number, at, act, subject, by, reason, details FROM interventions"
+            " WHERE number > ? ORDER BY number LIMIT ?",
+            (after, limit),
+        ):
+            number, at, act, subject, by, reason, details = row
+            yield Intervention(number, at, act, subject, by, reason, msgspec.msgpack.decode(details))
+    except apsw.SQLError:  # made a moment ago, and still without its table
+        return
+    finally:
+        connection.close()
