@@ -149,6 +149,14 @@ class Context(Protocol):
             AgentError: This agent was not given that secret.
         """
 
+    def failed(self, reason: str) -> None:
+        """Say that the signal at hand could not be dealt with as it should, although it is answered.
+
+        The Watchdog counts it like a signal that ended the agent: too many in a row, or too great a share, and the
+        agent is isolated. For a model that does not answer, a broker that cannot be reached; not for a signal that
+        is refused for good reasons.
+        """
+
     def send(self, agent: str, notice: Any) -> None:
         """Send a notice to another agent once the batch at hand is committed. At most once: it may be lost."""
 

@@ -223,6 +223,7 @@ class AgentWorker:
             handled=self._stage.handled,
             received=self._received - self._stage.stashed,
             sent=self._sent,
+            work=self._stage.work,
         )
 
     def _open(self, name: str) -> apsw.Connection:

@@ -15,22 +15,53 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["BlackBox", "Reading", "read"]
+__all__ = ["BlackBox", "Reading", "Work", "read"]
 
 _SIZE = 4096
 _MAGIC = b"ARKBOX1\0"
-# magic, pid, incarnation, epoch, beat (monotonic ns), loops, handled, received, sent, failed
-_HEAD = struct.Struct("<8sqqqqqqqqq")
+# magic, pid, incarnation, epoch, beat (monotonic ns), loops, handled, received, sent,
+# answered, failed, failed in a row, nanoseconds at work
+_HEAD = struct.Struct("<8sqqqqqqqqqqqq")
 _BEAT = struct.Struct("<qq")
 _BEAT_AT = 32
-_COUNTS = struct.Struct("<qqqq")
+_COUNTS = struct.Struct("<qqqqqqq")
 _COUNTS_AT = 48
+_BEAT_ONLY = struct.Struct("<q")
 _EPOCH = struct.Struct("<q")
 _EPOCH_AT = 24
-_STATE_AT = 96
+_STATE_AT = 104
 _BUSY = struct.Struct("<B47s32s")
 _REASON_AT = 512
 _REASON_SIZE = 3000
+
+
+class Work(msgspec.Struct):
+    """What a process has done with signals since it began.
+
+    Attributes:
+        answered: Signals that were answered, those among them that the agent called failed included.
+        failed: Signals that the agent answered and called failed.
+        failed_in_a_row: How many of these were the last ones, with no good one among them.
+        busy_ns: Nanoseconds from a signal's coming to its answer, over all of them.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    failed_in_a_row: int = 0
+    busy_ns: int = 0
+
+    def count(self, took_ns: int, *, failed: bool) -> None:
+        """Count one answer."""
+        self.answered += 1
+        self.busy_ns += took_ns
+        if failed:
+            self.failed += 1
+            self.failed_in_a_row += 1
+        else:
+            self.failed_in_a_row = 0
+
+
+NO_WORK = Work()
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -45,6 +76,7 @@ class Reading(msgspec.Struct, frozen=True):
         trace_id: The signal in whose handler the process is, or was when it died; empty for none.
         handler: What it called: `handle`, `perform`, `bury`, `notice`, `setup`; empty for nothing.
         reason: The last words: the exception that ended it.
+        work: What it has done with signals.
     """
 
     pid: int
@@ -58,6 +90,7 @@ class Reading(msgspec.Struct, frozen=True):
     trace_id: str
     handler: str
     reason: str
+    work: Work
 
 
 class BlackBox:
@@ -76,21 +109,35 @@ class BlackBox:
         finally:
             os.close(descriptor)
         self._loops = 0
-        _HEAD.pack_into(self._page, 0, _MAGIC, os.getpid(), incarnation, 0, time.monotonic_ns(), 0, 0, 0, 0, 0)
+        _HEAD.pack_into(self._page, 0, _MAGIC, os.getpid(), incarnation, 0, time.monotonic_ns(), *[0] * 8)
 
     def note(self, trace_id: str, handler: str) -> None:
-        """Note what is about to be called; two empty texts when it has returned."""
+        """Note what is about to be called; two empty texts when it has returned.
+
+        It is a sign of life, too: a batch of many signals may take longer than a heartbeat.
+        """
+        _BEAT_ONLY.pack_into(self._page, _BEAT_AT, time.monotonic_ns())
         if handler:
             _BUSY.pack_into(self._page, _STATE_AT, 1, trace_id.encode()[:47], handler.encode()[:32])
         else:
             self._page[_STATE_AT] = 0
 
-    def beat(self, *, epoch: int, handled: int, received: int, sent: int) -> None:
-        """Say that the loop goes round."""
+    def beat(self, *, epoch: int, handled: int, received: int, sent: int, work: Work = NO_WORK) -> None:
+        """Say that the loop goes round, and what has come of it."""
         self._loops += 1
         _EPOCH.pack_into(self._page, _EPOCH_AT, epoch)
         _BEAT.pack_into(self._page, _BEAT_AT, time.monotonic_ns(), self._loops)
-        _COUNTS.pack_into(self._page, _COUNTS_AT, handled, received, sent, 0)
+        _COUNTS.pack_into(
+            self._page,
+            _COUNTS_AT,
+            handled,
+            received,
+            sent,
+            work.answered,
+            work.failed,
+            work.failed_in_a_row,
+            work.busy_ns,
+        )
 
     def last_words(self, reason: str) -> None:
         """Note why the process is about to end itself; the newest end of a long text is kept."""
@@ -107,7 +154,7 @@ def read(path: Path) -> Reading | None:
         return None
     if len(page) < _SIZE or page[:8] != _MAGIC:
         return None
-    _, pid, incarnation, epoch, beat, loops, handled, received, sent, _ = _HEAD.unpack_from(page, 0)
+    _, pid, incarnation, epoch, beat, loops, handled, received, sent, *work = _HEAD.unpack_from(page, 0)
     busy, trace_id, handler = _BUSY.unpack_from(page, _STATE_AT)
     reason = page[_REASON_AT : _REASON_AT + _REASON_SIZE].split(b"\0", 1)[0]
     return Reading(
@@ -122,4 +169,5 @@ def read(path: Path) -> Reading | None:
         trace_id=trace_id.rstrip(b"\0").decode(errors="replace") if busy else "",
         handler=handler.rstrip(b"\0").decode(errors="replace") if busy else "",
         reason=reason.decode(errors="replace"),
+        work=Work(*work),
     )

@@ -66,6 +66,7 @@ class StageContext:
         self._opener = opener
         self._secrets = dict(secrets)
         self._sent: list[tuple[str, int, msgspec.Raw]] = []
+        self._failed = False
 
     @property
     def database(self) -> apsw.Connection:
@@ -97,8 +98,19 @@ class StageContext:
         told = {"kind": kind, "at": self.now(), "agent": self.agent, **fields}
         self._sent.append(("gateway", EVENT, encode(told)))
 
+    def failed(self, reason: str) -> None:
+        if not self._failed:
+            self._failed = True
+            self.event("failed", trace_id=self.trace_id, reason=reason)
+
+    def take_failure(self) -> bool:
+        """Whether the agent called the signal at hand failed; forgets it."""
+        failed, self._failed = self._failed, False
+        return failed
+
     def at(self, envelope: Envelope, received_ns: int) -> None:
         """Turn to the next signal."""
+        self._failed = False
         self.trace_id = envelope.trace_id
         self.attempt = envelope.attempt
         self.received_ns = received_ns

@@ -40,6 +40,7 @@ from typing import Any
 import msgspec
 
 from ark.agent import Agent, Durability, Effect, Hold
+from ark.blackbox import Work
 from ark.context import StageContext
 from ark.errors import AgentError
 from ark.journal import Answer, Journal
@@ -344,6 +345,7 @@ class Stage:
         self.epoch = epoch
         self.handled = 0
         self.dropped = 0
+        self.work = Work()
         self._successor = successor
         self._journal = journal
         self._note = note
@@ -536,6 +538,7 @@ class Stage:
         span = Span(self.context.agent, self.context.version, received_ns, answered_ns)
         spans = (*envelope.spans, span)
         payload = encode(answer)
+        self.work.count(answered_ns - received_ns, failed=self.context.take_failure())
         if self._successor == GATEWAY:
             self._check_outcome(payload)
         if self._journal and not self.agent.recalls:

@@ -33,6 +33,7 @@ class TestContext:
         faults: What `privacy_faults` gives.
         sent: Notices as pairs of agent and notice, in order.
         events: Events as pairs of kind and fields, in order.
+        failures: The reasons of `failed`, in order.
     """
 
     __test__ = False
@@ -63,6 +64,7 @@ class TestContext:
         self.faults: dict[str, str] = {"home": "", "credentials": "", "log": ""}
         self.sent: list[tuple[str, Any]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.failures: list[str] = []
         self._secrets = dict(secrets or {})
         self._databases: dict[str, apsw.Connection] = {}
 
@@ -99,6 +101,9 @@ class TestContext:
         if name not in self._secrets:
             raise AgentError(f"agent {self.agent} was not given the secret {name}")
         return self._secrets[name]
+
+    def failed(self, reason: str) -> None:
+        self.failures.append(reason)
 
     def send(self, agent: str, notice: Any) -> None:
         if agent not in self.pipeline:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ark.blackbox import BlackBox, Reading, read
+from ark.blackbox import BlackBox, Reading, Work, read
+from tests.node import wait_until
 
 TRACE = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
@@ -53,6 +54,24 @@ def test_a_beat_is_young_and_counts(path: Path) -> None:
     found = reading(path)
     assert (found.epoch, found.loops, found.handled, found.received, found.sent) == (6, 2, 10, 20, 30)
     assert found.beat_age_s < 1
+
+
+def test_a_note_is_a_sign_of_life_in_the_midst_of_a_batch(path: Path) -> None:
+    box = BlackBox(path, incarnation=1)
+    wait_until(lambda: reading(path).beat_age_s > 0.02, "the last beat is old")
+    box.note(TRACE, "handle")
+    assert reading(path).beat_age_s < 0.02
+
+
+def test_a_beat_tells_of_the_work_done(path: Path) -> None:
+    work = Work()
+    for took_ns, failed in ((100, False), (200, True), (300, True)):
+        work.count(took_ns, failed=failed)
+    box = BlackBox(path, incarnation=1)
+    box.beat(epoch=1, handled=3, received=3, sent=3, work=work)
+    assert reading(path).work == Work(answered=3, failed=2, failed_in_a_row=2, busy_ns=600)
+    work.count(50, failed=False)
+    assert work == Work(answered=4, failed=2, failed_in_a_row=0, busy_ns=650)
 
 
 def test_the_notes_of_a_killed_process_can_be_read(path: Path) -> None:

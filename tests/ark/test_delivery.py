@@ -293,6 +293,8 @@ class Echo(Agent[Work]):
                 context.send("omega", Order(message.n))
             case "event":
                 context.event("seen", n=message.n)
+            case "fail":
+                context.failed("the model did not answer")
             case "hold":
                 if context.ruling is None or message.n > 100:
                     return Hold(5.0, "is this wise?", {"n": message.n})
@@ -513,6 +515,17 @@ def test_the_black_box_names_the_signal_and_the_handler_and_is_cleared_afterward
         ("t2", "perform"),
     ]
     assert bench.notes[-1] == ("", "")
+
+
+def test_answers_and_failures_are_counted_and_a_recorded_answer_is_not() -> None:
+    bench = Bench()
+    stage = bench.stage()
+    sent = run(stage, work(1), work(2, does="fail"), work(3, does="fail"), work(4, does="effect"))
+    assert (stage.work.answered, stage.work.failed, stage.work.failed_in_a_row) == (4, 2, 0)
+    assert stage.work.busy_ns > 0
+    assert [destination for destination, _ in sent if destination == "gateway"] == ["gateway"] * 2, "two events"
+    run(stage, work(1, attempt=2), work(5, does="fail"))
+    assert (stage.work.answered, stage.work.failed, stage.work.failed_in_a_row) == (5, 3, 1)
 
 
 def test_a_letter_is_buried_and_gathers_what_the_journal_knows() -> None:
