@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "Request",
     "Role",
     "error_body",
+    "named_op",
     "named_trace_id",
     "nearest",
     "parse_request",
@@ -46,10 +48,14 @@ DEEPEST = 32
 
 
 class Role(Enum):
-    """Who a client is, known by the socket that it came through."""
+    """What a client is, known by its key or, without one, by the socket that it came through."""
 
     INJECTOR = "injector"
+    """Sends signals and asks what became of them."""
     OPERATOR = "operator"
+    """Does that too, and looks after the node."""
+    DEPLOYER = "deployer"
+    """Brings agents out; sends no signals, and looks after nothing else."""
 
 
 class Code:
@@ -62,7 +68,7 @@ class Code:
     UNKNOWN_OPERATION = "unknown_op"
     """There is no such `op`; the message names the nearest one."""
     FORBIDDEN = "forbidden"
-    """The client's role may not do that."""
+    """The client's role may not do that, or its key is not good (any more)."""
     INVALID = "invalid"
     """A field is missing or wrong; `field` names it."""
     BUSY = "busy"
@@ -77,20 +83,24 @@ class Code:
     """The node will not do that now; the message says why."""
 
 
-OPERATIONS = {
-    "inject": Role.INJECTOR,
-    "outcome": Role.INJECTOR,
-    "status": Role.INJECTOR,
-    "isolate": Role.OPERATOR,
-    "release": Role.OPERATOR,
-    "restart": Role.OPERATOR,
-    "halt": Role.OPERATOR,
-    "resume": Role.OPERATOR,
-    "held": Role.OPERATOR,
-    "approve": Role.OPERATOR,
-    "refuse": Role.OPERATOR,
+_ALL = frozenset(Role)
+_TRADING = frozenset((Role.INJECTOR, Role.OPERATOR))
+_OPERATING = frozenset((Role.OPERATOR,))
+
+OPERATIONS: Mapping[str, frozenset[Role]] = {
+    "inject": _TRADING,
+    "outcome": _ALL,
+    "status": _ALL,
+    "isolate": _OPERATING,
+    "release": _OPERATING,
+    "restart": _OPERATING,
+    "halt": _OPERATING,
+    "resume": _OPERATING,
+    "held": _OPERATING,
+    "approve": _OPERATING,
+    "refuse": _OPERATING,
 }
-"""Every operation, and the least role that may ask for it."""
+"""Every operation, and the roles that may ask for it."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -121,9 +131,14 @@ class _Head(msgspec.Struct, frozen=True):
     id: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
+class _Op(msgspec.Struct, frozen=True):
+    op: str = ""
+
+
 _requests = msgspec.msgpack.Decoder(Request)
 _named = msgspec.msgpack.Decoder(_Named)
 _heads = msgspec.msgpack.Decoder(_Head)
+_ops = msgspec.msgpack.Decoder(_Op)
 _signals = msgspec.msgpack.Decoder(ArrivingSignal)
 _known_only = msgspec.msgpack.Decoder(_KnownOnly)
 _keys = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
@@ -152,16 +167,18 @@ def parse_request(frame: bytes, role: Role) -> Request:
         raise RequestError(
             f"protocol {request.v} is not spoken here; use 1", code=Code.UNSUPPORTED_VERSION, field="v"
         )
-    least = OPERATIONS.get(request.op)
-    if least is None:
+    allowed = OPERATIONS.get(request.op)
+    if allowed is None:
         raise RequestError(
             f"unknown op {request.op[:40]!r}{nearest(request.op, OPERATIONS)}",
             code=Code.UNKNOWN_OPERATION,
             field="op",
         )
-    if least is Role.OPERATOR and role is not Role.OPERATOR:
+    if role not in allowed:
+        those = ", ".join(each.value for each in Role if each in allowed)
         raise RequestError(
-            f"{request.op} is for operators: come through the socket in the node's run folder",
+            f"{request.op} is not for the role {role.value}, but for {those}",
+            hint="come with such a key, or through the socket in the node's run folder",
             code=Code.FORBIDDEN,
             field="op",
         )
@@ -176,6 +193,14 @@ def request_id(frame: bytes) -> msgspec.Raw:
     except (*_UNREADABLE, RequestError):
         return msgspec.Raw(b"\xc0")
     return id_
+
+
+def named_op(frame: bytes) -> str:
+    """The operation that a request asks for, for who tells of it; cut short, and "" where none can be read."""
+    try:
+        return _ops.decode(frame).op[:40]
+    except _UNREADABLE:
+        return ""
 
 
 def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:

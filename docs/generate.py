@@ -227,9 +227,13 @@ def constants(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
 
 
 def operations() -> str:
-    """The operations and who may ask for them."""
-    rows = [(f"`{op}`", role.value) for op, role in ark.protocol.OPERATIONS.items()]
-    return table(("operation", "least role"), rows)
+    """The operations and the roles that may ask for them."""
+    roles = list(ark.protocol.Role)
+    rows = [
+        (f"`{op}`", *("yes" if role in allowed else "no" for role in roles))
+        for op, allowed in ark.protocol.OPERATIONS.items()
+    ]
+    return table(("operation", *(role.value for role in roles)), rows)
 
 
 def signal() -> str:

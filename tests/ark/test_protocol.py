@@ -20,6 +20,7 @@ from ark.protocol import (
     Request,
     Role,
     error_body,
+    named_op,
     named_trace_id,
     nearest,
     parse_request,
@@ -145,16 +146,33 @@ def test_the_size_of_a_signal_is_bounded_exactly() -> None:
     assert error.value.field == "signal"
 
 
+@pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("op", OPERATIONS)
-def test_an_operator_may_do_everything_and_an_injector_what_is_his(op: str) -> None:
+def test_a_role_may_do_what_is_its_own_and_nothing_else(op: str, role: Role) -> None:
     frame = msgpack.packb({"op": op})
-    assert parse_request(frame, Role.OPERATOR).op == op
-    if OPERATIONS[op] is Role.OPERATOR:
-        with pytest.raises(RequestError) as error:
-            parse_request(frame, Role.INJECTOR)
-        assert error.value.code == Code.FORBIDDEN
-    else:
-        assert parse_request(frame, Role.INJECTOR).op == op
+    if role in OPERATIONS[op]:
+        assert parse_request(frame, role).op == op
+        return
+    with pytest.raises(RequestError, match=f"{op} is not for the role {role.value}") as error:
+        parse_request(frame, role)
+    assert error.value.code == Code.FORBIDDEN
+    assert named_op(frame) == op
+
+
+def test_what_each_role_may_do() -> None:
+    allowed = {role: {op for op, roles in OPERATIONS.items() if role in roles} for role in Role}
+
+    assert allowed[Role.INJECTOR] == {"inject", "outcome", "status"}
+    assert allowed[Role.OPERATOR] >= allowed[Role.INJECTOR] | {"halt", "resume", "isolate", "approve", "held"}
+    assert {op for op in allowed[Role.DEPLOYER] if not op.startswith(("deploy.", "rollback"))} == {
+        "outcome",
+        "status",
+    }
+
+
+@given(st.binary(max_size=64))
+def test_the_operation_of_any_bytes_is_a_short_text(frame: bytes) -> None:
+    assert len(named_op(frame)) <= 40
 
 
 def test_a_key_given_twice_counts_as_its_last() -> None:
