@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -132,11 +133,17 @@ class WatchdogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         interval_s: The interval of heartbeats.
         missed: How many may be missed.
         graveyard_interval_s: The interval of checks of the rule book's seal; while it is broken, trading is halted.
+        webhook: Where alerts are sent by HTTP POST; empty: nowhere. `https://`, or `http://` to this machine
+            itself: neither alerts nor tokens cross a network in the clear.
+        webhook_token_file: A file with the bearer token for it, mode 0600, relative to the home, such as
+            `keys/webhook`. Without one, the variable `WATCHDOG_WEBHOOK_TOKEN` may hold the token.
     """
 
     interval_s: Seconds = 1.0
     missed: Annotated[int, Meta(ge=1, le=1000)] = 2
     graveyard_interval_s: Annotated[float, Meta(gt=0, le=10)] = 10.0
+    webhook: str = ""
+    webhook_token_file: str = ""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +180,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "ARK_SUPERVISION_INTENSITY": ("supervision", "intensity"),
     "ARK_SUPERVISION_PERIOD_S": ("supervision", "period_s"),
     "ARK_WATCHDOG_MISSED": ("watchdog", "missed"),
+    "WATCHDOG_WEBHOOK_URL": ("watchdog", "webhook"),
 }
 """Environment variables and the settings that they set; the original's keep their names."""
 
@@ -250,6 +258,7 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
             field="pipeline.agents",
         )
     _check_endpoints(config, where)
+    _check_webhook(config.watchdog.webhook, where)
     return msgspec.structs.replace(config, agents=agents)
 
 
@@ -283,6 +292,29 @@ def _check_endpoints(config: Config, where: str) -> None:
             f"{where}: metrics.listen {config.metrics.listen} would listen beyond loopback",
             hint="listen on 127.0.0.1 and let a proxy authenticate",
             field="metrics.listen",
+        )
+
+
+def _check_webhook(url: str, where: str) -> None:
+    """No error shows the address: its path or its query may be a secret."""
+
+    def refuse(why: str, hint: str = "https://HOST/PATH") -> ConfigError:
+        return ConfigError(f"{where}: watchdog.webhook {why}", hint=hint, field="watchdog.webhook")
+
+    if not url:
+        return
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise refuse("holds a space, a control character or a letter beyond ASCII")
+    try:
+        address = urlsplit(url)
+        host, port = address.hostname or "", address.port
+    except ValueError:
+        raise refuse("is no address") from None
+    if address.scheme not in ("http", "https") or not host or port == 0:
+        raise refuse("is no address of http or https")
+    if address.scheme == "http" and not is_loopback(host):
+        raise refuse(
+            "would send alerts in the clear beyond this machine", "use https, or a relay on 127.0.0.1 that does"
         )
 
 

@@ -74,6 +74,7 @@ WAY = re.compile(
 PLACES = {
     "ARK_HOME": "the node's home, like `--home`",
     "ARK_CONFIG": "the configuration file, like `--config`",
+    "WATCHDOG_WEBHOOK_TOKEN": "the bearer token for `watchdog.webhook`, where no file is named",
     "XDG_STATE_HOME": "without `ARK_HOME`, the home is `ark` in this folder (`~/.local/state`)",
 }
 

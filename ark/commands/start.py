@@ -75,7 +75,10 @@ def _begin_demo(home: Home) -> None:
         )
     mark.touch()
     for path in (*home.data.iterdir(), home.keys / PIN):
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _end_demo(home: Home) -> None:

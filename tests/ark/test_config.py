@@ -198,3 +198,40 @@ def test_loopback_is_known(host: str) -> None:
 )
 def test_anything_else_is_not_loopback(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://alerts.example/hook?key=value",
+        "https://user:word@alerts.example:8443",
+        "http://127.0.0.1:9093/api/v2/alerts",
+        "http://localhost/",
+        "http://[::1]:8080/",
+    ],
+)
+def test_alerts_go_over_tls_or_stay_on_the_machine(url: str) -> None:
+    assert load(None, {"WATCHDOG_WEBHOOK_URL": url}).watchdog.webhook == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "alerts.example/topsecret",
+        "ftp://alerts.example/topsecret",
+        "http://alerts.example/topsecret",
+        "http://127.0.0.1.alerts.example/topsecret",
+        "https:///topsecret",
+        "https://alerts.example:99999/topsecret",
+        "https://alerts.example:0/topsecret",
+        "https://[::1/topsecret",
+        "https://alerts.example/top secret/topsecret",
+        "https://älerts.example/topsecret",
+    ],
+)
+def test_an_address_of_a_webhook_that_is_wrong_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(None, {}, {("watchdog", "webhook"): url})
+    assert error.value.field == "watchdog.webhook"
+    assert "topsecret" not in error.value.line
