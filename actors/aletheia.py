@@ -18,6 +18,10 @@ __all__ = ["Aletheia"]
 
 EXECUTOR = "kenny"
 """The agent whose record of a dead letter tells of an order."""
+JUDGE = "hrm"
+"""The agent whose record tells at least of the decision."""
+UNKNOWN = "unknown"
+"""The status of an order of which nobody can say whether it exists."""
 
 _cases = msgspec.msgpack.Decoder(Case)
 
@@ -78,12 +82,16 @@ class Aletheia(Agent[Case]):
         known = self._ledger.find(letter.trace_id)
         if known is not None:
             return known
-        case = _record(letter)
+        executed = _record(letter, EXECUTOR)
+        case = executed or _record(letter, JUDGE)
         execution = None if case is None else case.execution
         reason = f"ended {letter.agent} at every try: {letter.reason}"
         order = None if execution is None else execution.order
         disagreements = []
-        if order is not None:
+        if executed is None and EXECUTOR in letter.records:
+            order = {"status": UNKNOWN}
+            disagreements.append(f"what {EXECUTOR} says of an order cannot be read: ask the broker")
+        elif order is not None:
             disagreements.append(f"the signal was given up, but its order is {order.get('status')}")
         return self._append(
             Entry(
@@ -132,14 +140,10 @@ def _maps(context: Context, at: float) -> tuple[dict[str, Any], ...]:
     )
 
 
-def _record(letter: Letter) -> Case | None:
-    """What Kenny, or else HRM, had answered."""
-    for name in (EXECUTOR, "hrm"):
-        record = letter.records.get(name)
-        if record is None:
-            continue
-        try:
-            return _cases.decode(record)
-        except msgspec.DecodeError:
-            continue
-    return None
+def _record(letter: Letter, agent: str) -> Case | None:
+    """What an agent had answered; None where that is nothing, or cannot be read."""
+    record = letter.records.get(agent)
+    try:
+        return None if record is None else _cases.decode(record)
+    except msgspec.DecodeError:
+        return None

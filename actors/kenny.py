@@ -40,6 +40,7 @@ from actors.settings import read
 from ark.agent import Agent, Context, Durability, Effect
 from ark.errors import AgentError, AuthenticationError, ConfigError
 from ark.message import Letter
+from ark.signal import Signal
 
 __all__ = ["Intent", "Kenny", "Settings", "client_order_id"]
 
@@ -209,29 +210,33 @@ class Kenny(Agent[Case]):
         context.send(RISK, FillsHead(self._fills.head, self.broker.live))
 
     def bury(self, letter: Letter, context: Context) -> Case | None:
-        """Say what the broker has of a signal that was given up; an entry that still works is cancelled."""
+        """Say what the broker has of a signal that was given up; an entry that still works is cancelled.
+
+        The broker is asked whatever the journals know: an outcome without an order must prove that there is none.
+        """
         if context.agent in letter.records:
             return None
         order_id = client_order_id(letter.trace_id)
         stage = self._desk.stage(order_id)
         record = letter.records.get(RISK)
         case = None if record is None else _cases.decode(record)
-        if stage is None and (case is None or case.approval is None):
-            return None
+        approval = None if case is None else case.approval
         state = self.broker.find(order_id)
+        if stage is None and state is None and approval is None:
+            return None
         if state is not None and state.status == "working":
             state = self.broker.cancel(order_id, at=context.now(), moment=self._desk.moment)
         self._take_over(context)
         self._desk.settle(order_id, letter.trace_id, letter.symbol, "buried")
-        if state is None or state.status == "rejected":
+        nothing = state is None or state.status == "rejected"
+        if nothing:
             self._desk.end(order_id)
-        if case is None or case.approval is None:
-            return None
-        if (state is None or state.status == "rejected") and stage in (None, "intended"):
+        if nothing and case is not None and approval is not None and stage in (None, "intended"):
             context.send(RISK, self._fills.cancel(letter.trace_id, case.signal, context.now()))
         if state is None:
             return None
-        return _replace(case, execution=_execution(state, _digest(case.approval.plan)))
+        digest = "" if approval is None else _digest(approval.plan)
+        return _replace(case or _case_of(letter, state), execution=_execution(state, digest))
 
     # Before an order.
 
@@ -239,7 +244,9 @@ class Kenny(Agent[Case]):
         """Look at an approved plan once, and note on the desk what came of it."""
         order_id, symbol = client_order_id(context.trace_id), case.signal.symbol
         if self._desk.stage(order_id) is not None:
-            return Execution("failed", "ALREADY_ENDED", "the signal had ended before")
+            state = self.broker.find(order_id)
+            order = None if state is None or state.status == "rejected" else describe(state)
+            return Execution("failed", "ALREADY_ENDED", "the signal had ended before", order_id, order=order)
         answer = self._examine(case, context)
         if isinstance(answer, Plan):
             self._desk.intend(order_id, context.trace_id, symbol, answer.good_until)
@@ -380,6 +387,8 @@ class Kenny(Agent[Case]):
         if approval is None:
             raise AgentError(f"the intent to send {order_id} holds no approval")
         state = self.broker.find(order_id) if again else None
+        if state is None and again and self._desk.stage(order_id) == "buried":
+            return Execution("failed", "ALREADY_ENDED", "the signal had been given up before", order_id)
         if state is None:
             plan = _plans.decode(approval.plan)
             order = _order(order_id, plan)
@@ -440,6 +449,12 @@ def _order(order_id: str, plan: Plan) -> Order:
         plan.stop_loss,
         plan.target,
     )
+
+
+def _case_of(letter: Letter, state: OrderState) -> Case:
+    """What stands in the place of HRM's answer where that is lost: the signal, as far as the order tells it."""
+    direction: Literal["long", "short"] = "long" if state.order.side == "buy" else "short"
+    return Case(Signal(letter.symbol, direction, float(state.order.price), trace_id=letter.trace_id))
 
 
 def _execution(state: OrderState, digest: str) -> Execution:

@@ -243,8 +243,16 @@ class TestDeadLetters:
 
     def test_a_record_that_cannot_be_read_does_not_keep_the_letter(self) -> None:
         context = desk()
-        letter = Letter(TRACE, "AAPL", "joey", "x", 3, {"kenny": b"\xc1"})
-        assert start(context).bury(letter, context).status == "failed"
+        letter = Letter(TRACE, "AAPL", "joey", "x", 3, {"hrm": b"\xc1"})
+        outcome = start(context).bury(letter, context)
+        assert (outcome.status, outcome.order) == ("failed", None)
+
+    def test_where_kennys_record_cannot_be_read_nobody_says_that_there_is_no_order(self) -> None:
+        context = desk()
+        letter = Letter(TRACE, "AAPL", "joey", "x", 3, {"kenny": b"\xc1", "hrm": encode(approved())})
+        outcome = start(context).bury(letter, context)
+        assert outcome.order == {"status": "unknown"}
+        assert context.events[0][0] == "disagreement"
 
     def test_a_letter_for_a_signal_that_has_its_row_gets_that_outcome(self) -> None:
         context = desk()

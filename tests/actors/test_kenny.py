@@ -709,6 +709,47 @@ class TestDeadLetters:
         assert executed(work(kenny, context, approved())).code == "ALREADY_ENDED"
         assert orders(context) == []
 
+    @pytest.mark.parametrize("lost", [{}, {"hrm": denied()}])
+    def test_an_order_is_told_of_also_where_hrms_answer_is_lost(self, lost: dict[str, Case]) -> None:
+        context = desk()
+        kenny = start(context)
+        work(kenny, context, approved())
+        record = kenny.bury(self.letter(**lost), context)
+        assert record is not None
+        assert executed(record).status == "filled"
+        assert executed(record).order is not None
+        assert (record.signal.symbol, record.signal.trace_id) == ("AAPL", TRACE)
+
+    def test_an_order_is_told_of_also_where_every_journal_but_the_brokers_is_lost(self) -> None:
+        context = desk()
+        kenny = start(context)
+        work(kenny, context, waiting())
+        context.database.execute("DELETE FROM kenny_orders")
+        record = start(context).bury(self.letter(), context)
+        assert record is not None
+        assert executed(record).code == "ORDER_CANCELLED"
+
+    @pytest.mark.parametrize("sent", [True, False])
+    def test_a_signal_that_comes_again_under_another_number_tells_of_its_order(self, sent: bool) -> None:
+        context = desk()
+        kenny = start(context)
+        if sent:
+            work(kenny, context, approved())
+        else:
+            kenny.handle(approved(), context)
+        again = executed(work(kenny, context, approved()))
+        assert again.code == "ALREADY_ENDED"
+        assert (again.order is not None) == sent
+
+    def test_what_was_intended_and_then_given_up_is_never_sent(self) -> None:
+        context = desk()
+        kenny = start(context)
+        effect = kenny.handle(approved(), context)
+        assert isinstance(effect, Effect)
+        kenny.bury(self.letter(hrm=approved()), context)
+        assert executed(kenny.perform(effect.intent, context, again=True)).code == "ALREADY_ENDED"
+        assert orders(context) == []
+
     def test_what_never_came_to_an_approval_leaves_nothing(self) -> None:
         context = desk()
         kenny = start(context)
