@@ -394,10 +394,12 @@ def test_a_certificate_that_nobody_vouches_for_is_not(home: Home, tmp_path: Path
 
 
 def test_a_handshake_that_nobody_answers_is_cut_off(home: Home) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as there:
-        with sending(home, f"https://127.0.0.1:{there.getsockname()[1]}/") as one:
-            one.put(alert())
-            wait_until(lambda: one.state()["last_error"] == "no answer within 0.5 s", "it is cut off")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as there,
+        sending(home, f"https://127.0.0.1:{there.getsockname()[1]}/") as one,
+    ):
+        one.put(alert())
+        wait_until(lambda: one.state()["last_error"] == "no answer within 0.5 s", "it is cut off")
 
 
 # Bounds, the disk
