@@ -40,7 +40,7 @@ seal: $(VENV)/.installed ## sign the rules in graveyard/ after a change for good
 unseal: ## let the rules in graveyard/ be edited; `make seal` afterwards
 	chmod u+w graveyard/*.py graveyard/seal.json
 
-services: ## get what tests need from outside Python: Node.js and two packages of npm
+services: ## get what tests need from outside Python: Node.js, two packages of npm, systemd-analyze
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 	  if ! command -v apt-get >/dev/null; then \
 	    echo "make services: Node.js 18 or newer is missing, and this is no Debian: install nodejs and npm" >&2; exit 1; \
@@ -49,6 +49,14 @@ services: ## get what tests need from outside Python: Node.js and two packages o
 	  fi; \
 	  apt-get update -q; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nodejs npm; \
+	fi
+	@if ! command -v systemd-analyze >/dev/null; then \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -q; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends systemd; \
+	  else \
+	    echo "make services: systemd-analyze is missing; without it the unit file is not tested" >&2; \
+	  fi; \
 	fi
 	@if ! cmp -s examples/node/package-lock.json examples/node/node_modules/.installed; then \
 	  (cd examples/node && npm ci --ignore-scripts --no-audit --no-fund); \

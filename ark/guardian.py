@@ -29,6 +29,8 @@ from ark.engine import Engine
 from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
 from ark.lineage import adopt_orphans, end, reap
+from ark.notify import Notifier, Phase, Report
+from ark.privacy import redact
 from ark.topology import ROOT, tree
 
 __all__ = ["Guardian"]
@@ -52,12 +54,18 @@ class Guardian:
         home: The node's home.
         config: Its configuration.
         say: Called with each line that a person at the terminal should see.
+        notifier: Tells systemd; nobody where absent.
     """
 
-    def __init__(self, home: Home, config: Config, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Home, config: Config, say: Callable[[str], None], notifier: Notifier | None = None
+    ) -> None:
         self._home = home
         self._config = config
         self._say = say
+        self._notifier = notifier or Notifier()
+        self._report = Report(self._notifier.watchdog_s)
+        self._round_s = min(_ROUND_S, (self._notifier.watchdog_s or 60.0) / 4)
         self._stopping = False
         self._rebuilds: deque[float] = deque()
         self._pulse = _Pulse(config.watchdog.interval_s * (config.watchdog.missed + 3))
@@ -71,6 +79,13 @@ class Guardian:
             NodeError: It cannot start here (locked, a port taken, home not writable, rules of another signer).
             BootError: The tree cannot come up, or does not stay up.
         """
+        try:
+            self._run()
+        except ArkError as error:
+            self._notifier.tell(f"STATUS={redact(' '.join(error.line.split()))}")
+            raise
+
+    def _run(self) -> None:
         os.umask(0o077)  # whatever a node writes, Thespian's logs included, is for its owner only
         self._home.prepare()
         self._home.lock()
@@ -107,22 +122,29 @@ class Guardian:
     def _watch(self, engine: Engine, wake: socket.socket) -> None:
         is_ready = False
         reason = ""
+        phase: Phase = "starting"
+        downfall = ""
         incarnation = 1
         asked_at: float | None = None
         while True:
+            self._tell(engine, phase, downfall)
             sources: list[Any] = [engine.fileno(), engine.root_handle, wake]
-            readable, _, _ = select.select(sources, [], [], _ROUND_S)
+            readable, _, _ = select.select(sources, [], [], self._round_s)
             reap()
             if wake in readable:
                 with suppress(BlockingIOError):
                     wake.recv(64)
             if self._stopping and asked_at is None:
                 asked_at = time.monotonic()
+                phase = "stopping"
+                self._tell(engine, phase, downfall)
                 engine.ask_to_stop()
             for words in engine.hear():
-                if words["say"] == "ready" and not is_ready:
-                    is_ready = True
-                    self.on_ready()
+                if words["say"] == "ready":
+                    phase = "up" if asked_at is None else phase
+                    if not is_ready:
+                        is_ready = True
+                        self.on_ready()
                 elif words["say"] == "gave_up":
                     reason = words["reason"]
             if asked_at is not None and time.monotonic() - asked_at > _STOP_S:
@@ -140,7 +162,10 @@ class Guardian:
                     hint=f"mend it and start again; see {self._home.logs}",
                 )
             self._bear(reason)
-            self._say(f"the tree is down ({reason or 'its root was killed'}); building it anew")
+            downfall = reason or "its root was killed"
+            self._say(f"the tree is down ({downfall}); building it anew")
+            phase = "rebuilding"
+            self._tell(None, phase, downfall)
             engine.end()
             self._home.clear_run()
             incarnation += 1
@@ -148,10 +173,31 @@ class Guardian:
             self._start(engine, incarnation=incarnation)
 
     def _root_is_stuck(self, engine: Engine) -> bool:
+        age_s = self._root_age_s(engine)
+        return age_s is not None and self._pulse.is_lost(age_s, time.monotonic())
+
+    def _root_age_s(self, engine: Engine) -> float | None:
+        """The age of the root's last beat; None where it has just begun."""
         box = read(self._home.box("root"))
-        if box is None or box.pid != engine.root_pid:
-            return False  # it has just begun
-        return self._pulse.is_lost(box.beat_age_s, time.monotonic())
+        return None if box is None or box.pid != engine.root_pid else box.beat_age_s
+
+    def _tell(self, engine: Engine | None, phase: Phase, downfall: str) -> None:
+        """Tell systemd what it should know by now.
+
+        Args:
+            engine: With the root; None while there is no root.
+            phase: Where the node stands.
+            downfall: Why the tree was down last.
+        """
+        age_s = self._root_age_s(engine) if engine else None
+        lines = self._report.lines(
+            phase,
+            reason=downfall,
+            halted=self._home.halt_reason(),
+            beats=age_s is not None and self._pulse.is_well(age_s),
+            now=time.monotonic(),
+        )
+        self._notifier.tell(*lines)
 
     def _bear(self, reason: str) -> None:
         """Count one rebuild; raise when there were too many."""
@@ -243,6 +289,10 @@ class _Pulse:
         self._patience_s = max(2.0, patience_s)
         self._seen_at: float | None = None
         self._awake_since = 0.0
+
+    def is_well(self, age_s: float) -> bool:
+        """Whether a root whose last beat is so old beats as it should."""
+        return age_s <= self._patience_s / 2
 
     def is_lost(self, age_s: float, now: float) -> bool:
         """Whether the root has to be replaced. Called in every round.

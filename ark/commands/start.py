@@ -23,6 +23,7 @@ from ark import config as configuration
 from ark.errors import NodeError
 from ark.guardian import Guardian
 from ark.home import Home, default_home
+from ark.notify import Notifier
 from ark.seal import PIN
 
 HELP = "start a node in the foreground"
@@ -106,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not sys.platform.startswith("linux"):
         raise NodeError("ARK needs Linux: it relies on the kernel to end children with their parents")
     began = time.monotonic()
+    notifier = Notifier.take()
     home = Home(arguments.home)
     path = find_config(home.path, arguments.config)
     overrides: dict[tuple[str, ...], Any] = {
@@ -122,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         _begin_demo(home)
     else:
         _end_demo(home)
-    guardian = Guardian(home, config, say)
+    guardian = Guardian(home, config, say, notifier)
     feeder: list[subprocess.Popen[bytes]] = []
 
     def ready() -> None:
