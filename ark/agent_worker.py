@@ -7,9 +7,12 @@ carry as many signals as happen to be there, without ever waiting for more.
 from __future__ import annotations
 
 import math
+import os
+import select
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -22,12 +25,13 @@ from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
 from ark.delivery import GATEWAY, Stage
-from ark.errors import BootError
+from ark.errors import BootError, StorageError
 from ark.home import Home
-from ark.host import load_object
-from ark.journal import Journal, open_database
+from ark.host import EXIT_OK, load_object
+from ark.journal import Journal
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.privacy import privacy_faults
+from ark.storage import RETRY_S, Trouble, naming, open_journal
 from ark.wire import Outbox, mailbox
 
 __all__ = ["AgentWorker"]
@@ -63,20 +67,48 @@ class AgentWorker:
         agent_class = load_object(settings.class_)
         if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
-        agent = agent_class()
-        self._agent = agent
+        self._agent_class = agent_class
+        self._trouble = Trouble(duty.name, self._home, box)
         self._halt_reason: str | None = None
         self._halt_looked_at = -1.0
         self._beats: dict[str, tuple[float, float | None]] = {}
         self._space: tuple[float, int | None] = (-math.inf, None)
         self._openness: tuple[float, Mapping[str, str]] = (-math.inf, {})
         self._settings = {name: each.settings for name, each in config.agents.items()}
+        self._pipeline = pipeline
         self._databases: dict[str, apsw.Connection] = {}
+        self._outboxes: dict[str, Outbox] = {}
+        self._counted_epoch = duty.epoch
+        self._received = 0
+        self._sent = 0
+
+    def prepare(self) -> None:
+        """Let the agent load its state; wait as long as its files cannot be read and written."""
+        if self._trouble.pause_s:
+            self._pause(self._trouble.pause_s)
+        while True:
+            try:
+                with naming(self._files):
+                    self._set_up()
+                break
+            except StorageError as fault:
+                self._box.note("", "")
+                self._close_databases()
+                self._trouble.bear(fault)
+                self._pause(RETRY_S)
+        self._trouble.end()
+        self._send()
+        self._beat()
+
+    def _set_up(self) -> None:
+        """Make the agent, and let it load its state. After a failure all of it is done anew, with another agent."""
+        duty, agent = self._duty, self._agent_class()
+        self._agent = agent
         context = StageContext(
             duty.name,
             version=agent.version or duty.options["version"],
-            pipeline=pipeline,
-            settings=settings.settings,
+            pipeline=self._pipeline,
+            settings=self._settings[duty.name],
             clock=time.time,
             halt=self._halted,
             halter=self._halt,
@@ -92,21 +124,43 @@ class AgentWorker:
             successor=self._successor,
             journal=None if agent.durability is Durability.NONE else Journal(self._open("")),
             epoch=duty.epoch,
-            note=box.note,
+            note=self._box.note,
         )
-        self._outboxes: dict[str, Outbox] = {}
-        self._counted_epoch = duty.epoch
-        self._received = 0
-        self._sent = 0
-
-    def prepare(self) -> None:
-        """Let the agent load its state."""
         self._stage.setup()
-        self._send()
-        self._beat()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, alive and ready to be stopped."""
+        until = time.monotonic() + seconds
+        while True:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return
+            readable, _, _ = select.select([self._control.fileno()], [], [], min(left_s, self._beat_s))
+            if readable and any(words.get("do") == "stop" for words in self._control.hear()):
+                os._exit(EXIT_OK)
+            self._live()
+
+    def _live(self) -> None:
+        self._box.beat(epoch=self._duty.epoch, handled=0, received=0, sent=0)
+
+    def _files(self) -> list[str]:
+        return [self._file(name) for name in self._databases] or [self._file("")]
+
+    def _file(self, name: str) -> str:
+        return f"{self._duty.name}-{name}.db" if name else f"{self._duty.name}.db"
+
+    def _close_databases(self) -> None:
+        for connection in self._databases.values():
+            with suppress(apsw.Error):
+                connection.close()
+        self._databases.clear()
 
     def run(self) -> None:
         """Work until told to stop."""
+        with naming(self._files):
+            self._loop()
+
+    def _loop(self) -> None:
         inbox = self._inbox
         poller = zmq.Poller()
         poller.register(inbox, zmq.POLLIN)
@@ -228,13 +282,14 @@ class AgentWorker:
 
     def _open(self, name: str) -> apsw.Connection:
         if name not in self._databases:
-            suffix = f"-{name}" if name else ""
-            path = self._home.data / f"{self._duty.name}{suffix}.db"
             durability = Durability.POWER if name else self._agent.durability
             if durability is Durability.NONE:
                 raise BootError(
                     f"agent {self._duty.name} asks for a database but declares no journal",
                     hint="set `durability` on its class",
                 )
-            self._databases[name] = open_database(path, durability)
+            check_s, thorough = self._trouble.check(self._duty.incarnation)
+            self._databases[name] = open_journal(
+                self._home.data / self._file(name), durability, check_s=check_s, thorough=thorough, beat=self._live
+            )
         return self._databases[name]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["BlackBox", "Reading", "Work", "read"]
+__all__ = ["BlackBox", "Reading", "Work", "prepare", "read"]
 
 _SIZE = 4096
 _MAGIC = b"ARKBOX1\0"
@@ -75,7 +75,7 @@ class Reading(msgspec.Struct, frozen=True):
         received, sent: Envelopes of `epoch` taken in and handed on.
         trace_id: The signal in whose handler the process is, or was when it died; empty for none.
         handler: What it called: `handle`, `perform`, `bury`, `notice`, `setup`; empty for nothing.
-        reason: The last words: the exception that ended it.
+        reason: The last words: the exception that ended it, or what a process that lives waits for.
         work: What it has done with signals.
     """
 
@@ -96,19 +96,26 @@ class Reading(msgspec.Struct, frozen=True):
 class BlackBox:
     """The writing side, for the one thread that works.
 
+    The file of the process before is used again in its place: on a full disk there is none to be had for another.
+
     Args:
         path: The file; it is begun anew.
         incarnation: Which start of the process this is.
+
+    Attributes:
+        before: The last words of the process before; empty where it had none.
     """
 
     def __init__(self, path: Path, *, incarnation: int) -> None:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = _allocated(path)
         try:
-            os.ftruncate(descriptor, _SIZE)
             self._page = mmap.mmap(descriptor, _SIZE)
         finally:
             os.close(descriptor)
         self._loops = 0
+        self.before = _reason(self._page[:]) if self._page[:8] == _MAGIC else ""
+        # Its name comes last: nobody may take what the process before wrote for the words of this one.
+        self._page[_STATE_AT:] = bytes(_SIZE - _STATE_AT)
         _HEAD.pack_into(self._page, 0, _MAGIC, os.getpid(), incarnation, 0, time.monotonic_ns(), *[0] * 8)
 
     def note(self, trace_id: str, handler: str) -> None:
@@ -140,10 +147,26 @@ class BlackBox:
         )
 
     def last_words(self, reason: str) -> None:
-        """Note why the process is about to end itself; the newest end of a long text is kept."""
+        """Note why the process is about to end itself, or what it waits for; an empty text when it waits no longer.
+
+        The newest end of a long text is kept.
+        """
         text = reason.encode(errors="replace")[-_REASON_SIZE:]
         self._page[_REASON_AT : _REASON_AT + len(text)] = text
         self._page[_REASON_AT + len(text)] = 0
+
+
+def prepare(path: Path) -> None:
+    """Have a box's place on the disk before its process begins; what was in it is gone.
+
+    Raises:
+        OSError: There is no room for it.
+    """
+    descriptor = _allocated(path)
+    try:
+        os.pwrite(descriptor, bytes(_SIZE), 0)
+    finally:
+        os.close(descriptor)
 
 
 def read(path: Path) -> Reading | None:
@@ -156,7 +179,6 @@ def read(path: Path) -> Reading | None:
         return None
     _, pid, incarnation, epoch, beat, loops, handled, received, sent, *work = _HEAD.unpack_from(page, 0)
     busy, trace_id, handler = _BUSY.unpack_from(page, _STATE_AT)
-    reason = page[_REASON_AT : _REASON_AT + _REASON_SIZE].split(b"\0", 1)[0]
     return Reading(
         pid=pid,
         incarnation=incarnation,
@@ -168,6 +190,21 @@ def read(path: Path) -> Reading | None:
         sent=sent,
         trace_id=trace_id.rstrip(b"\0").decode(errors="replace") if busy else "",
         handler=handler.rstrip(b"\0").decode(errors="replace") if busy else "",
-        reason=reason.decode(errors="replace"),
+        reason=_reason(page),
         work=Work(*work),
     )
+
+
+def _reason(page: bytes) -> str:
+    return page[_REASON_AT : _REASON_AT + _REASON_SIZE].split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _allocated(path: Path) -> int:
+    """A descriptor of a file whose page is on the disk: a first write to a hole would be a SIGBUS on a full one."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _SIZE)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -12,6 +12,7 @@ __all__ = [
     "MessageError",
     "NodeError",
     "RequestError",
+    "StorageError",
 ]
 
 
@@ -72,6 +73,21 @@ class JournalError(ArkError):
     """A journal that cannot be opened, read or written."""
 
     code = "journal"
+
+
+class StorageError(JournalError):
+    """A file that is damaged, has vanished, or cannot be written: the disk's fault, and no defect of who met it.
+
+    Args:
+        message, hint: As in `ArkError`.
+        damaged: Whether what was kept is lost or in doubt, so that nobody should trade on it.
+    """
+
+    code = "storage"
+
+    def __init__(self, message: str, *, hint: str = "", damaged: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.damaged = damaged
 
 
 class NodeError(ArkError):

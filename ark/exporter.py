@@ -29,17 +29,21 @@ _ANSWER_S = 2.0
 
 def measure(status: dict[str, Any]) -> Iterator[Metric]:
     """Turn a status into metrics; see DESIGN section 4 for the status."""
-    signals = status["signals"]
+    # Not known while the gateway waits for its journal: a metric that is absent is better than one that is wrong.
+    signals = {key: value for key, value in status["signals"].items() if value is not None}
     for name, key, text in (
         ("ark_signals_accepted", "accepted", "Signals that were accepted, over the life of the home."),
         ("ark_signals_completed", "completed", "Signals that have their outcome."),
         ("ark_dead_letters", "dead_letters", "Signals that the pipeline gave up on."),
     ):
-        yield CounterMetricFamily(name, text, value=signals[key])
-    yield GaugeMetricFamily(
-        "ark_signals_in_flight", "Accepted signals without an outcome that are not held.", signals["in_flight"]
-    )
-    yield GaugeMetricFamily("ark_signals_held", "Signals that wait for a person.", signals["held"])
+        if key in signals:
+            yield CounterMetricFamily(name, text, value=signals[key])
+    for name, key, text in (
+        ("ark_signals_in_flight", "in_flight", "Accepted signals without an outcome that are not held."),
+        ("ark_signals_held", "held", "Signals that wait for a person."),
+    ):
+        if key in signals:
+            yield GaugeMetricFamily(name, text, signals[key])
     yield GaugeMetricFamily("ark_halted", "1 while trading is halted.", int(status["halted"]))
     up = GaugeMetricFamily("ark_child_up", "1 while the child runs.", labels=["name", "kind", "version"])
     restarts = CounterMetricFamily("ark_child_restarts", "Starts after the first one.", labels=["name"])

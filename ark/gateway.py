@@ -14,20 +14,21 @@ import msgspec
 import zmq
 
 from ark import protocol
+from ark.agent import Durability
 from ark.blackbox import BlackBox
 from ark.config import Config
 from ark.control import Control, Duty
 from ark.delivery import Pending
 from ark.door import DEADLINE, UNANSWERED, Door, Finished
-from ark.errors import RequestError
+from ark.errors import NodeError, RequestError, StorageError
 from ark.home import Home
 from ark.intake import Intake
-from ark.journal import open_database
 from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
 from ark.ruling import SECRET
 from ark.status import compose
+from ark.storage import RETRY_S, STORAGE, Trouble, naming, open_journal
 from ark.wire import Outbox, bind, mailbox
 
 __all__ = ["GatewayWorker"]
@@ -51,6 +52,10 @@ _ASKED_S = 15.0
 _RETRY_AFTER_MS = 50
 _MOST_KEPT = 50
 """Events of agents that are written to the log in one second."""
+
+_JOURNAL = "gateway.db"
+_WITHOUT_JOURNAL = frozenset({"status", "halt", "resume", "isolate", "release", "restart"})
+"""What is answered also while the journal cannot be read or written."""
 
 Route = tuple[Any, list[bytes]]
 """A socket and the frames that lead a reply back to its client."""
@@ -81,13 +86,11 @@ class GatewayWorker:
         self._config = config.gateway
         self._beat_s = config.watchdog.interval_s / 4
         self._pipeline = config.pipeline.agents
-        self._door = Door(
-            Intake(open_database(self._home.data / "gateway.db"), time.time()),
-            epoch=duty.epoch,
-            window=self._config.window,
-            stall_s=self._config.stall_s,
-            secret=duty.secrets[SECRET],
-        )
+        self._duty = duty
+        self._epoch = duty.epoch
+        self._trouble = Trouble(duty.name, self._home, box)
+        self._door: Door
+        self._is_open = False
         self._tree: list[dict[str, Any]] = []
         self._replies: list[tuple[Route, bytes]] = []
         self._published: list[tuple[bytes, bytes]] = []
@@ -102,7 +105,7 @@ class GatewayWorker:
         self._handled = 0
 
     def prepare(self) -> None:
-        """Open every socket."""
+        """Open every socket. The journal is opened in `run`: who can answer is ready, whatever the disk does."""
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         operators = f"ipc://{self._home.socket('operator')}"
         limits = {"largest": protocol.LARGEST_MESSAGE, "incoming": _INCOMING, "outgoing": _OUTGOING}
@@ -124,9 +127,13 @@ class GatewayWorker:
 
     def run(self) -> None:
         """Work until told to stop."""
-        poller = zmq.Poller()
-        for source in (*self._doors, self._inbox, self._control.fileno()):
-            poller.register(source, zmq.POLLIN)
+        with naming(lambda: [_JOURNAL]):
+            if self._await_journal():
+                self._work()
+        self._zmq.destroy(linger=200)
+
+    def _work(self) -> None:
+        poller = self._poller(*self._doors, self._inbox)
         while True:
             wait_s = 0.005 if self._first.is_blocked or self._waiting else self._beat_s
             if self._door.next_deadline is not None:
@@ -137,13 +144,62 @@ class GatewayWorker:
                 self._collect()
                 self._settle()
             if self._control.fileno() in ready and not self._hear():
-                self._zmq.destroy(linger=200)
                 return
             for door, role in self._doors.items():
                 if door in ready:
                     self._open_door(door, role)
             self._settle()
             self._beat()
+
+    def _await_journal(self) -> bool:
+        """Open the journal; as long as that fails, answer what can be answered without. False: told to stop."""
+        poller = self._poller(*self._doors)
+        next_try = time.monotonic() + self._trouble.pause_s
+        while True:
+            if time.monotonic() >= next_try:
+                try:
+                    with naming(lambda: [_JOURNAL]):
+                        self._door = self._open_journal()
+                except StorageError as fault:
+                    self._trouble.bear(fault)
+                    next_try = time.monotonic() + RETRY_S
+                else:
+                    self._is_open = True
+                    self._see_tree(self._tree)
+                    self._trouble.end()
+                    return True
+            wait_s = max(0.001, min(self._beat_s, next_try - time.monotonic()))
+            ready = dict(poller.poll(int(wait_s * 1000)))
+            if self._control.fileno() in ready and not self._hear():
+                return False
+            for door, role in self._doors.items():
+                if door in ready:
+                    self._open_door(door, role)
+            self._send_replies()
+            self._send_published()
+            self._beat()
+
+    def _poller(self, *sockets: zmq.Socket[bytes]) -> zmq.Poller:
+        poller = zmq.Poller()
+        for source in (*sockets, self._control.fileno()):
+            poller.register(source, zmq.POLLIN)
+        return poller
+
+    def _open_journal(self) -> Door:
+        check_s, thorough = self._trouble.check(self._duty.incarnation)
+        path = self._home.data / _JOURNAL
+        connection = open_journal(path, Durability.POWER, check_s=check_s, thorough=thorough, beat=self._beat)
+        try:
+            return Door(
+                Intake(connection, time.time()),
+                epoch=self._epoch,
+                window=self._config.window,
+                stall_s=self._config.stall_s,
+                secret=self._duty.secrets[SECRET],
+            )
+        except BaseException:
+            connection.close()
+            raise
 
     # What comes in
 
@@ -207,8 +263,10 @@ class GatewayWorker:
                 case "stop":
                     return False
                 case "epoch":
-                    self._strike(words.get("died", []))
-                    self._door.dispatcher.raise_epoch(words["epoch"])
+                    self._epoch = max(self._epoch, words["epoch"])
+                    if self._is_open:  # what nobody has sent ends nobody
+                        self._strike(words.get("died", []))
+                        self._door.dispatcher.raise_epoch(words["epoch"])
                 case "tree":
                     self._see_tree(words["children"])
                 case "reply":
@@ -219,6 +277,8 @@ class GatewayWorker:
 
     def _see_tree(self, children: list[dict[str, Any]]) -> None:
         self._tree = children
+        if not self._is_open:
+            return
         down = {"isolated", "stopped", "failed"}
         self._door.dispatcher.paused = any(
             child["name"] in self._pipeline and child["state"] in down for child in children
@@ -238,6 +298,9 @@ class GatewayWorker:
     # What is asked for
 
     def _answer(self, request: Request, way: Route) -> bytes | None:
+        if not self._is_open and request.op not in _WITHOUT_JOURNAL:
+            why = self._trouble.reason or f"{STORAGE} {_JOURNAL} is being opened"
+            return self._busy(request, why, retry_after_ms=int(RETRY_S * 1000))
         match request.op:
             case "inject":
                 return self._inject(request)
@@ -276,9 +339,9 @@ class GatewayWorker:
         return protocol.reply(request.id, **{"ok": "error" not in results[0], **results[0]})
 
     @staticmethod
-    def _busy(request: Request, why: str) -> bytes:
+    def _busy(request: Request, why: str, *, retry_after_ms: int = _RETRY_AFTER_MS) -> bytes:
         error = {"code": Code.BUSY, "message": f"{why}; try again later", "field": None}
-        return protocol.reply(request.id, ok=False, error=error, retry_after_ms=_RETRY_AFTER_MS)
+        return protocol.reply(request.id, ok=False, error=error, retry_after_ms=retry_after_ms)
 
     def _take_in(self, raw: msgspec.Raw) -> dict[str, Any]:
         try:
@@ -329,6 +392,9 @@ class GatewayWorker:
         return None
 
     def _status(self) -> dict[str, Any]:
+        if not self._is_open:
+            unknown = dict.fromkeys(("accepted", "in_flight", "completed", "held", "dead_letters"))
+            return compose(self._home, self._tree, self._pipeline, unknown)
         held = len(self._door.dispatcher.parked)
         signals = {
             "accepted": self._door.intake.accepted,
@@ -343,10 +409,13 @@ class GatewayWorker:
         if not request.reason.strip():
             raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
         by = request.by.strip() or "operator"
-        if request.op == "halt":
-            self._home.halt(request.reason, by=by, at=time.time())
-        else:
-            self._home.resume(request.reason, by=by)
+        try:
+            if request.op == "halt":
+                self._home.halt(request.reason, by=by, at=time.time())
+            else:
+                self._home.resume(request.reason, by=by)
+        except NodeError as error:
+            raise RequestError(str(error), code=Code.BUSY) from error
         halted = request.op == "halt"
         self._tell(request.op, reason=request.reason, by=by)
         return protocol.reply(request.id, halted=halted, halt_reason=request.reason if halted else None)
@@ -471,16 +540,22 @@ class GatewayWorker:
                     reason=pending.held.reason,
                     until=pending.held.until,
                 )
-        for (door, route), answer in self._replies:
-            self._send_reply(door, route, answer)
-        self._replies.clear()
+        self._send_replies()
         self._dispatch()
-        for topic, payload in self._published:
-            self._events.send_multipart([topic, payload], zmq.NOBLOCK)
-        self._published.clear()
+        self._send_published()
         if self._waiting:
             self._wake_waiting(finished)
         self._held_now.clear()
+
+    def _send_replies(self) -> None:
+        for (door, route), answer in self._replies:
+            self._send_reply(door, route, answer)
+        self._replies.clear()
+
+    def _send_published(self) -> None:
+        for topic, payload in self._published:
+            self._events.send_multipart([topic, payload], zmq.NOBLOCK)
+        self._published.clear()
 
     def _dispatch(self) -> None:
         now = time.monotonic()

@@ -6,6 +6,7 @@ no thread and no ZeroMQ socket, so that it can fork at any time.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -14,14 +15,14 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 import ark
-from ark import seal
+from ark import blackbox, seal
 from ark.blackbox import read
 from ark.config import Config
 from ark.control import Duty
@@ -31,6 +32,7 @@ from ark.home import Home
 from ark.lineage import adopt_orphans, end, reap
 from ark.notify import Notifier, Phase, Report
 from ark.privacy import redact
+from ark.storage import ROOM, STORAGE
 from ark.topology import ROOT, tree
 
 __all__ = ["Guardian"]
@@ -62,7 +64,7 @@ class Guardian:
     ) -> None:
         self._home = home
         self._config = config
-        self._say = say
+        self._speak = say
         self._notifier = notifier or Notifier()
         self._report = Report(self._notifier.watchdog_s)
         self._round_s = min(_ROUND_S, (self._notifier.watchdog_s or 60.0) / 4)
@@ -88,6 +90,7 @@ class Guardian:
     def _run(self) -> None:
         os.umask(0o077)  # whatever a node writes, Thespian's logs included, is for its owner only
         self._home.prepare()
+        self._check_room()
         self._home.lock()
         wake, self._wakeup = socket.socketpair()
         wake.setblocking(False)
@@ -98,9 +101,8 @@ class Guardian:
         try:
             self._home.clear_run()
             self._check_ports()
+            self._make_room()
             self._check_seal()
-            self._home.write_node(self._facts())
-            self._home.keep_settings(msgspec.to_builtins(self._config))
             _preload()
             self._start(engine, incarnation=1)
             self._watch(engine, wake)
@@ -108,12 +110,17 @@ class Guardian:
             engine.end()
             reap()
             self._home.clear_run()
-            self._home.node_file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._home.node_file.unlink(missing_ok=True)
             self._home.unlock()
             for each, handler in before.items():
                 signal.signal(each, handler)
             wake.close()
             self._wakeup.close()
+
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # where its output is a file on the full disk
+            self._speak(line)
 
     def stop(self) -> None:
         """Begin an orderly stop."""
@@ -121,6 +128,7 @@ class Guardian:
 
     def _watch(self, engine: Engine, wake: socket.socket) -> None:
         is_ready = False
+        told: set[str] = set()
         reason = ""
         phase: Phase = "starting"
         downfall = ""
@@ -147,6 +155,8 @@ class Guardian:
                         self.on_ready()
                 elif words["say"] == "gave_up":
                     reason = words["reason"]
+            if not is_ready:
+                self._tell_who_waits(told)
             if asked_at is not None and time.monotonic() - asked_at > _STOP_S:
                 return
             if asked_at is None and self._root_is_stuck(engine):
@@ -167,10 +177,18 @@ class Guardian:
             phase = "rebuilding"
             self._tell(None, phase, downfall)
             engine.end()
-            self._home.clear_run()
+            self._home.clear_run(keep_boxes=True)
             incarnation += 1
             reason = ""
             self._start(engine, incarnation=incarnation)
+
+    def _tell_who_waits(self, told: set[str]) -> None:
+        """Say at the terminal for what a tree that is not ready yet waits, each thing once."""
+        for path in self._home.run.glob("box/*"):
+            box = read(path)
+            if box is not None and box.reason.startswith(STORAGE) and box.reason not in told:
+                told.add(box.reason)
+                self._say(f"{path.name} waits: {box.reason}")
 
     def _root_is_stuck(self, engine: Engine) -> bool:
         age_s = self._root_age_s(engine)
@@ -239,6 +257,28 @@ class Guardian:
             "started_at": time.time(),
         }
 
+    def _check_room(self) -> None:
+        free = self._home.free_bytes()
+        if free is not None and free < ROOM:
+            raise self._no_room(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def _make_room(self) -> None:
+        """Write what the node needs in order to stay up, and to be halted, when the disk is full later."""
+        try:
+            self._home.reserve()
+            for name in _names(tree(self._config, ark.__version__)):
+                blackbox.prepare(self._home.box(name))
+            self._home.write_node(self._facts())
+            self._home.keep_settings(msgspec.to_builtins(self._config))
+        except OSError as error:
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: OSError) -> NodeError:
+        return NodeError(
+            f"cannot write to the home {self._home.path}: {error.strerror or error}",
+            hint=f"look at the disk: at least {ROOM >> 20} MiB must be free",
+        )
+
     def _check_seal(self) -> None:
         """A broken seal does not keep the node down: what is open needs looking after. It starts halted."""
         report = seal.begin(self._home.keys)
@@ -305,6 +345,16 @@ class _Pulse:
             self._awake_since = now
         self._seen_at = now
         return age_s > self._patience_s and now - self._awake_since > self._patience_s
+
+
+def _names(options: dict[str, Any]) -> Iterator[str]:
+    """Everybody who will have a black box."""
+    yield "root"
+    children = list(options["children"])
+    while children:
+        child = children.pop()
+        yield child["name"]
+        children += child.get("options", {}).get("children", ())
 
 
 def _innermost(reason: str) -> str:

@@ -8,20 +8,24 @@ import re
 import secrets
 import signal
 import struct
+import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ark import blackbox
 from ark.errors import NodeError
 from ark.log import Log
 
 __all__ = ["Home", "default_home"]
 
 _LONGEST_SOCKET_PATH = 107
+_RESERVE = 4096
+"""Bytes that are set aside for a halt on a full disk."""
 _FOLDERS = ("run", "run/box", "keys", "data", "releases", "backups", "logs")
 
 
@@ -53,6 +57,7 @@ class Home:
         self.node_file = self.run / "node.json"
         self._lock_file = self.run / "lock"
         self.halt_file = self.data / "halt.json"
+        self._reserve_file = self.data / ".halt.reserve"
         self.epoch_file = self.data / "epoch"
         self._lock: int | None = None
 
@@ -186,13 +191,28 @@ class Home:
             raise NodeError(f"{path} holds no secret of 32 bytes", hint="delete it to have a new one made")
         return bytes.fromhex(text)
 
-    def raise_epoch(self) -> int:
-        """The next epoch, a number never given before over this home, written down before it is given."""
+    def raise_epoch(self, above: int = 0) -> int:
+        """The next epoch, a number never given before over this home, written down before it is given.
+
+        Where it cannot be written, on a disk that became read-only, it is taken from the clock: supervisors must
+        not die of that, nor give the same number.
+
+        Args:
+            above: An epoch that was given already.
+        """
+        try:
+            return self._raise_epoch(above)
+        except OSError as error:
+            self._log("epoch_not_kept", reason=str(error))
+            return max(above + 1, int(time.time() * 1000))
+
+    def _raise_epoch(self, above: int) -> int:
         descriptor = os.open(self.epoch_file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            written = os.pread(descriptor, 32, 0)
-            epoch = int(written or b"0") + 1
+            written = os.pread(descriptor, 32, 0).strip(b"\0\n") or b"0"
+            last = int(written) if written.isdigit() else int(time.time() * 1000)  # a damaged file
+            epoch = max(last, above) + 1
             os.pwrite(descriptor, b"%d\n" % epoch, 0)
             os.fdatasync(descriptor)
         finally:
@@ -209,8 +229,22 @@ class Home:
             return "halted"
 
     def halt(self, reason: str, by: str, at: float) -> None:
-        """Halt trading. The halt is a file, so that it outlives every process and needs none to be made."""
-        self._replace(self.halt_file, {"reason": reason, "by": by, "at": at})
+        """Halt trading. The halt is a file, so that it outlives every process and needs none to be made.
+
+        Raises:
+            NodeError: It cannot be written, which a full disk alone does not prevent.
+        """
+        try:
+            with self._halt_note(reason, by, at) as note:
+                note.replace(self.halt_file)
+        except OSError as error:
+            try:
+                self.halt_file.touch(mode=0o600)  # an empty file halts as well
+            except OSError:
+                raise NodeError(
+                    f"the halt cannot be written to {self.data}: {error.strerror or error}",
+                    hint="end the node instead, with `ark-run stop`",
+                ) from error
         self._log("halt", reason=reason, by=by)
 
     def halt_once(self, reason: str, by: str, at: float) -> bool:
@@ -219,26 +253,68 @@ class Home:
         Returns:
             Whether this was the halt.
         """
-        fresh = self.data / f".halt.{os.getpid()}"
         try:
-            try:
-                self._write(fresh, {"reason": reason, "by": by, "at": at})
-                os.link(fresh, self.halt_file)
-            finally:
-                fresh.unlink(missing_ok=True)
+            with self._halt_note(reason, by, at) as note:
+                os.link(note, self.halt_file)
         except FileExistsError:
             return False
-        except OSError:  # the disk is full, perhaps; an empty file halts as well
+        except OSError:
             if self.halt_file.exists():
                 return False
-            self.halt_file.touch(mode=0o600)
+            self.halt_file.touch(mode=0o600)  # an empty file halts as well
         self._log("halt", reason=reason, by=by)
         return True
 
     def resume(self, reason: str = "", by: str = "operator") -> None:
-        """Lift the halt."""
-        self.halt_file.unlink(missing_ok=True)
+        """Lift the halt.
+
+        Raises:
+            NodeError: Its file cannot be deleted.
+        """
+        try:
+            self.halt_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise NodeError(
+                f"the halt cannot be lifted: {error.strerror or error}", hint=f"make {self.data} writable"
+            ) from error
+        with suppress(OSError):
+            self.reserve()
         self._log("resume", reason=reason, by=by)
+
+    def reserve(self) -> None:
+        """Set space aside with which trading can be halted on a full disk.
+
+        Raises:
+            OSError: There is none.
+        """
+        if self._reserve_file.exists():
+            return
+        fresh = self.data / f".halt.reserve.{threading.get_native_id()}"
+        try:
+            self._write_bytes(fresh, b" " * _RESERVE)
+            fresh.replace(self._reserve_file)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    @contextmanager
+    def _halt_note(self, reason: str, by: str, at: float) -> Iterator[Path]:
+        """A file that says why trading is halted, to be put into place; the reserve where the disk is full."""
+        note = self.data / f".halt.{threading.get_native_id()}"
+        content = {"reason": reason, "by": by, "at": at}
+        try:
+            try:
+                self._write(note, content)
+            except OSError:
+                self._reserve_file.rename(note)  # of two who need it, one gets it
+                content["reason"] = reason[: _RESERVE // 8]
+                with open(note, "r+b") as file:
+                    file.write(msgspec.json.encode(content)[:_RESERVE].ljust(_RESERVE))
+                    file.flush()
+                    os.fsync(file.fileno())
+            yield note
+        finally:
+            with suppress(OSError):
+                note.unlink(missing_ok=True)
 
     def isolated(self) -> dict[str, str]:
         """Reasons by name of children that are isolated; isolation outlives every process."""
@@ -248,7 +324,11 @@ class Home:
         return found
 
     def keep_isolated(self, supervisor: str, reasons: dict[str, str]) -> None:
-        """Write down which children of a supervisor are isolated, if that has changed."""
+        """Write down which children of a supervisor are isolated, if that has changed.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         path = self.data / f"isolated-{supervisor}.json"
         if reasons:
             if not path.exists() or msgspec.json.decode(path.read_bytes()) != reasons:
@@ -297,10 +377,17 @@ class Home:
             return {}
         return found
 
-    def clear_run(self) -> None:
-        """Take away the sockets and black boxes of a tree that is down."""
-        for path in (*self.run.glob("*.sock"), *self.run.glob("box/*")):
-            path.unlink(missing_ok=True)
+    def clear_run(self, *, keep_boxes: bool = False) -> None:
+        """Take away the sockets and black boxes of a tree that is down.
+
+        Args:
+            keep_boxes: Only empty the black boxes: on a full disk there is no room for new ones.
+        """
+        with suppress(OSError):  # read-only now; whoever binds a socket takes an old one away himself
+            for path in (*self.run.glob("*.sock"), *(() if keep_boxes else self.run.glob("box/*"))):
+                path.unlink(missing_ok=True)
+            for path in self.run.glob("box/*"):
+                blackbox.prepare(path)
 
     def _end_leftovers(self) -> None:
         """Kill what still holds the lock of an instance whose starter is gone."""
@@ -318,8 +405,12 @@ class Home:
 
     @staticmethod
     def _write(path: Path, content: Mapping[str, Any]) -> None:
+        Home._write_bytes(path, msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+
+    @staticmethod
+    def _write_bytes(path: Path, content: bytes) -> None:
         with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
 

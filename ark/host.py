@@ -22,6 +22,7 @@ from ark.blackbox import BlackBox
 from ark.control import Control, Duty
 from ark.errors import ArkError
 from ark.home import Home
+from ark.storage import fault_of
 
 __all__ = ["EXIT_BOOT", "EXIT_FAILED", "EXIT_OK", "Host", "Worker", "load_object"]
 
@@ -97,7 +98,11 @@ class Host(Actor):  # type: ignore[misc]
 
 
 def _work(duty: Duty, control: Control) -> None:
-    box = BlackBox(Home(Path(duty.home)).box(duty.name), incarnation=duty.incarnation)
+    try:
+        box = BlackBox(Home(Path(duty.home)).box(duty.name), incarnation=duty.incarnation)
+    except OSError:
+        traceback.print_exc()
+        os._exit(EXIT_FAILED)
     exit_code = EXIT_BOOT
     try:
         worker: Worker = load_object(duty.runner)(duty, control, box)
@@ -106,7 +111,11 @@ def _work(duty: Duty, control: Control) -> None:
         control.say(say="ready")
         worker.run()
     except BaseException as error:  # noqa: BLE001
-        box.last_words(error.line if isinstance(error, ArkError) else traceback.format_exc())
-        sys.stderr.flush()
-        os._exit(exit_code)
+        fault = fault_of(error, duty.name)
+        told = fault or error
+        box.last_words(told.line if isinstance(told, ArkError) else traceback.format_exc())
+        with suppress(OSError):
+            sys.stderr.flush()
+        # Another try may do better where the disk is at fault.
+        os._exit(EXIT_FAILED if fault else exit_code)
     os._exit(EXIT_OK)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ark.blackbox import Reading, read
 from ark.home import Home
+from ark.storage import STORAGE
 
 __all__ = ["compose"]
 
 
 def compose(
-    home: Home, tree: list[dict[str, Any]], pipeline: tuple[str, ...], signals: dict[str, int]
+    home: Home, tree: list[dict[str, Any]], pipeline: tuple[str, ...], signals: Mapping[str, int | None]
 ) -> dict[str, Any]:
     """Put the status together.
 
@@ -20,7 +22,7 @@ def compose(
         home: Where the black boxes are.
         tree: Each child as its supervisor describes it, parents before children.
         pipeline: The agents in order.
-        signals: Counts by name.
+        signals: Counts by name; None where they are not known.
     """
     boxes = {child["name"]: read(home.box(child["name"])) for child in tree}
     now = time.monotonic()
@@ -28,6 +30,7 @@ def compose(
     for child in tree:
         box = boxes[child["name"]]
         alive = child["pid"] is not None
+        waits = _waits_for(child, box)
         children.append(
             {
                 "name": child["name"],
@@ -40,19 +43,26 @@ def compose(
                 "uptime_s": round(now - child["since"], 3) if alive and child["since"] else None,
                 "heartbeat_age_s": round(box.beat_age_s, 3) if alive and box else None,
                 "mailbox_depth": _depth(child["name"], pipeline, boxes),
-                "reason": child["reason"],
+                "reason": waits or child["reason"],
             }
         )
     reason = home.halt_reason()
     ready = bool(children) and all(child["state"] == "running" for child in children)
+    ready = ready and not any(_waits_for(child, boxes[child["name"]]) for child in tree)
     return {
         "state": "running" if children else "starting",
         "halted": reason is not None,
         "halt_reason": reason,
         "ready": ready,
         "children": children,
-        "signals": signals,
+        "signals": dict(signals),
     }
+
+
+def _waits_for(child: dict[str, Any], box: Reading | None) -> str:
+    """What a living process says that it waits for, as one whose file cannot be written; empty for nothing."""
+    own = box is not None and box.pid == child["pid"]
+    return box.reason if box is not None and own and box.reason.startswith(STORAGE) else ""
 
 
 def _depth(name: str, pipeline: tuple[str, ...], boxes: dict[str, Reading | None]) -> int | None:

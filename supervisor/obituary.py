@@ -9,6 +9,7 @@ import msgspec
 from ark.blackbox import read
 from ark.home import Home
 from ark.host import EXIT_BOOT
+from ark.storage import STORAGE
 from supervisor.policy import BOOT_FAILURE
 
 __all__ = ["Obituary", "write"]
@@ -20,7 +21,8 @@ class Obituary(msgspec.Struct, frozen=True):
     Attributes:
         name: The child's.
         reason: How it ended, with its last words if it had any.
-        trace_id: The signal in whose handler it died; empty for none.
+        trace_id: The signal in whose handler it died; empty for none, and where the disk was at fault: no signal
+            is expelled for that.
     """
 
     name: str
@@ -54,7 +56,7 @@ def write(name: str, incarnation: int, pid: int, code: int, home: Home) -> Obitu
     box = read(home.box(name))
     words = trace_id = ""
     if box is not None and box.pid == pid and box.incarnation == incarnation:
-        words, trace_id = box.reason, box.trace_id
+        words, trace_id = box.reason, "" if box.reason.startswith(STORAGE) else box.trace_id
         if trace_id:
             how += f" in {box.handler} of {trace_id}"
     reason = f"{how}: {words}" if words else how

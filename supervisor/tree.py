@@ -133,6 +133,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._requests = Requests()
         self._told: list[dict[str, Any]] = []
         self._wake_at: float | None = None
+        self._unkept = False
         self._state = policy.initial(self._spec, self._home.isolated())
         self._decide(policy.Begin())
         self._beat()
@@ -181,13 +182,24 @@ class Supervisor(Actor):  # type: ignore[misc]
                     self._log.write("gave_up", name=self._spec.name, reason=action.reason)
                     boot = action.reason.startswith(policy.BOOT_FAILURE)
                     self._leave(EXIT_BOOT if boot else EXIT_FAILED, {"say": "gave_up", "reason": action.reason})
-        self._home.keep_isolated(
-            self._spec.name,
-            {child.name: child.reason for child in self._state.children if child.desired == "isolated"},
-        )
+        self._keep_isolated()
         self._tell_tree()
         for number, agent, state in self._requests.settled(self._state, time.monotonic()):
             self._say_up({"say": "reply", "number": number, "agent": agent, "state": _STATES.get(state, state)})
+
+    def _keep_isolated(self) -> None:
+        """What cannot be written, because the disk is full, holds all the same, and is written later."""
+        try:
+            self._home.keep_isolated(
+                self._spec.name,
+                {child.name: child.reason for child in self._state.children if child.desired == "isolated"},
+            )
+        except (OSError, msgspec.DecodeError) as error:
+            if not self._unkept:
+                self._log.write("isolation_not_kept", name=self._spec.name, reason=str(error))
+            self._unkept = True
+        else:
+            self._unkept = False
 
     def _start(self, name: str, incarnation: int) -> None:
         assert self._duty is not None
@@ -231,7 +243,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             self._decide(policy.Exited(name, process.incarnation, obituary.first_line, normal=code == EXIT_OK))
 
     def _raise_epoch(self) -> None:
-        self._epoch = self._home.raise_epoch()
+        self._epoch = self._home.raise_epoch(self._epoch)
         died = [
             {"agent": each.name, "trace_id": each.trace_id, "reason": each.reason}
             for each in self._died
@@ -384,6 +396,8 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._box.beat(epoch=self._epoch, handled=0, received=0, sent=0)
         self.wakeupAfter(timedelta(seconds=self._beat_s), payload="beat")
         self._watch_the_watchdog()
+        if self._unkept:
+            self._keep_isolated()
         if self._requests:
             self._decide(policy.Tick())
 
