@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +191,10 @@ class Node:
 
 
 @contextmanager
-def node(config: str = "", *, start: bool = True) -> Iterator[Node]:
-    """A node in a short temporary folder, stopped at the end whatever happened."""
-    with tempfile.TemporaryDirectory(prefix="ark-") as folder:
-        one = Node(Path(folder) / "home", config)
+def node(config: str = "", *, start: bool = True, folder: Path | None = None) -> Iterator[Node]:
+    """A node in a short temporary folder, or in a given one, stopped at the end whatever happened."""
+    with nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="ark-") as place:
+        one = Node(Path(place) / "home", config)
         try:
             if start:
                 one.start()
