@@ -54,9 +54,9 @@ class Client:
             NodeError: No node runs there.
         """
         place = Home(Path(home) if home else default_home())
-        node = place.node()
+        place.node()
         client = cls(f"ipc://{place.socket('operator')}", timeout_s=timeout_s)
-        client._events_endpoint = node["events"]
+        client._events_endpoint = f"ipc://{place.socket('operator-events')}"
         client._home = place
         return client
 

@@ -27,6 +27,7 @@ __all__ = [
     "PipelineConfig",
     "SupervisionConfig",
     "WatchdogConfig",
+    "is_beyond_loopback",
     "load",
 ]
 
@@ -43,6 +44,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         endpoint: Where requests come in.
         events: Where outcomes and events are published.
+        curve: Whether clients at both must have a key, see `ark-run keys`. Where absent: true if one of them is
+            beyond loopback, false otherwise. Beyond loopback it cannot be false.
         window: How many signals may be in the pipeline at once.
         backlog: How many accepted signals may wait for their outcome before the door says `busy`.
         stall_s: Without any outcome for so long, everything unfinished is sent again.
@@ -51,6 +54,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     endpoint: str = "tcp://127.0.0.1:5555"
     events: str = "tcp://127.0.0.1:5556"
+    curve: bool | None = None
     window: Annotated[int, Meta(ge=1, le=10_000)] = 512
     backlog: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     stall_s: Seconds = 30.0
@@ -172,6 +176,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "AGENT_HEARTBEAT_INTERVAL": ("watchdog", "interval_s"),
     "ARK_GATEWAY_ENDPOINT": ("gateway", "endpoint"),
     "ARK_GATEWAY_EVENTS": ("gateway", "events"),
+    "ARK_GATEWAY_CURVE": ("gateway", "curve"),
     "ARK_GATEWAY_WINDOW": ("gateway", "window"),
     "ARK_GATEWAY_BACKLOG": ("gateway", "backlog"),
     "ARK_GATEWAY_STALL_S": ("gateway", "stall_s"),
@@ -183,6 +188,8 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "WATCHDOG_WEBHOOK_URL": ("watchdog", "webhook"),
 }
 """Environment variables and the settings that they set; the original's keep their names."""
+
+_TCP = re.compile(r"tcp://(.+):(\d{1,5})")
 
 Overrides = Mapping[tuple[str, ...], Any]
 
@@ -259,22 +266,35 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
         )
     _check_endpoints(config, where)
     _check_webhook(config.watchdog.webhook, where)
-    return msgspec.structs.replace(config, agents=agents)
+    gateway = msgspec.structs.replace(config.gateway, curve=_wants_curve(config.gateway, where))
+    return msgspec.structs.replace(config, agents=agents, gateway=gateway)
+
+
+def is_beyond_loopback(gateway: GatewayConfig) -> bool:
+    """Whether other machines may reach the front door or the events."""
+    hosts = (_TCP.fullmatch(endpoint) for endpoint in (gateway.endpoint, gateway.events))
+    return any(match and not is_loopback(match[1]) for match in hosts)
+
+
+def _wants_curve(gateway: GatewayConfig, where: str) -> bool:
+    beyond = is_beyond_loopback(gateway)
+    if gateway.curve is False and beyond:
+        raise ConfigError(
+            f"{where}: gateway.curve is false, but {gateway.endpoint} and {gateway.events} would listen beyond"
+            " loopback, where clients must have a key",
+            hint="leave gateway.curve away, or listen on 127.0.0.1",
+            field="gateway.curve",
+        )
+    return beyond if gateway.curve is None else gateway.curve
 
 
 def _check_endpoints(config: Config, where: str) -> None:
     for key in ("endpoint", "events"):
         endpoint = getattr(config.gateway, key)
-        match = re.fullmatch(r"tcp://(.+):(\d{1,5})", endpoint)
+        match = _TCP.fullmatch(endpoint)
         if not (match and is_port(match[2])) and not endpoint.startswith("ipc://"):
             raise ConfigError(
                 f"{where}: gateway.{key} is {endpoint!r}", hint="tcp://127.0.0.1:PORT", field=f"gateway.{key}"
-            )
-        if match and not is_loopback(match[1]):
-            raise ConfigError(
-                f"{where}: gateway.{key} {endpoint} would listen beyond loopback, where clients must be known",
-                hint="this version has no client keys yet: listen on 127.0.0.1 and tunnel to it",
-                field=f"gateway.{key}",
             )
     if config.gateway.endpoint == config.gateway.events:
         raise ConfigError(

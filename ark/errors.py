@@ -7,6 +7,7 @@ __all__ = [
     "ArkError",
     "AuthenticationError",
     "BootError",
+    "ClientKeyError",
     "ConfigError",
     "JournalError",
     "MessageError",
@@ -67,6 +68,12 @@ class AuthenticationError(ArkError):
     """A tag, an approval or a frame that is not from whom it claims to be."""
 
     code = "authentication"
+
+
+class ClientKeyError(ArkError):
+    """A client's key that cannot be made, found, read or revoked."""
+
+    code = "key"
 
 
 class JournalError(ArkError):

@@ -7,6 +7,8 @@ and publishes.
 from __future__ import annotations
 
 import time
+from collections.abc import Container
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,12 @@ from ark.control import Control, Duty
 from ark.delivery import Pending
 from ark.door import DEADLINE, UNANSWERED, Door, Finished
 from ark.errors import NodeError, RequestError, StorageError
+from ark.gatekeeper import Gatekeeper
 from ark.home import Home
 from ark.intake import Intake
+from ark.key_book import KeyBook
+from ark.keys import Caller, Refusal, Refusals
+>>>>>>> 467a485 (Let clients in by CURVE keys, beyond loopback only so, and count whoever is refused)
 from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
@@ -50,6 +56,7 @@ _MOST_ASKED = 64
 _ASKED_S = 15.0
 """So many requests may be with the supervisor, and one that got no answer for so long counts no longer."""
 _RETRY_AFTER_MS = 50
+_REBIND_S = 2.0
 _MOST_KEPT = 50
 """Events of agents that are written to the log in one second."""
 
@@ -100,6 +107,7 @@ class GatewayWorker:
         self._asked: dict[int, tuple[float, Route, msgspec.Raw]] = {}
         self._questions = 0
         self._kept_since, self._kept = 0.0, 0
+        self._refusals = Refusals()
         self._sent = 0
         self._sent_epoch = duty.epoch
         self._handled = 0
@@ -108,18 +116,20 @@ class GatewayWorker:
         """Open every socket. The journal is opened in `run`: who can answer is ready, whatever the disk does."""
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         operators = f"ipc://{self._home.socket('operator')}"
-        limits = {"largest": protocol.LARGEST_MESSAGE, "incoming": _INCOMING, "outgoing": _OUTGOING}
-        self._doors = {
-            bind(self._zmq, zmq.ROUTER, self._config.endpoint, **limits): Role.INJECTOR,
-            bind(self._zmq, zmq.ROUTER, operators, **limits): Role.OPERATOR,
-        }
-        self._events = bind(
-            self._zmq,
+        bound = partial(bind, self._zmq, largest=protocol.LARGEST_MESSAGE, incoming=_INCOMING)
+        keys = KeyBook(self._home)
+        gate = self._gate = Gatekeeper(self._zmq, keys, self._refuse) if self._config.curve else None
+        front = bound(
+            zmq.ROUTER, self._config.endpoint, outgoing=_OUTGOING, guard=gate.guard("gateway") if gate else None
+        )
+        back = bound(zmq.ROUTER, operators, outgoing=_OUTGOING)
+        self._doors = {front: None if gate else Caller(Role.INJECTOR), back: Caller(Role.OPERATOR)}
+        self._events = bound(
             zmq.PUB,
             self._config.events,
-            largest=protocol.LARGEST_MESSAGE,
-            incoming=_INCOMING,
             outgoing=10_000,
+            inside=f"ipc://{self._home.socket('operator-events')}",
+            guard=gate.guard("events") if gate else None,
         )
         self._inbox = mailbox(self._zmq, self._home.mailbox("gateway"))
         self._first = Outbox(self._zmq, self._home.mailbox(self._pipeline[0]))
@@ -145,9 +155,7 @@ class GatewayWorker:
                 self._settle()
             if self._control.fileno() in ready and not self._hear():
                 return
-            for door, role in self._doors.items():
-                if door in ready:
-                    self._open_door(door, role)
+            self._open_doors(ready)
             self._settle()
             self._beat()
 
@@ -172,16 +180,14 @@ class GatewayWorker:
             ready = dict(poller.poll(int(wait_s * 1000)))
             if self._control.fileno() in ready and not self._hear():
                 return False
-            for door, role in self._doors.items():
-                if door in ready:
-                    self._open_door(door, role)
+            self._open_doors(ready)
             self._send_replies()
             self._send_published()
             self._beat()
 
     def _poller(self, *sockets: zmq.Socket[bytes]) -> zmq.Poller:
         poller = zmq.Poller()
-        for source in (*sockets, self._control.fileno()):
+        for source in (*sockets, self._control.fileno(), *(self._gate.sources if self._gate else ())):
             poller.register(source, zmq.POLLIN)
         return poller
 
@@ -203,11 +209,20 @@ class GatewayWorker:
 
     # What comes in
 
-    def _open_door(self, door: zmq.Socket[bytes], role: Role) -> None:
+    def _open_doors(self, ready: Container[Any]) -> None:
+        if self._gate is not None:
+            self._gate.attend(ready)
+            if self._gate.has_revoked():
+                self._shut_out()
+        for door in self._doors:
+            if door in ready:
+                self._open_door(door)
+
+    def _open_door(self, door: zmq.Socket[bytes]) -> None:
         until = time.monotonic() + _ROUND_S
         for _ in range(_DRAIN):
             try:
-                *route, frame = door.recv_multipart(zmq.NOBLOCK)
+                route, frame, caller = self._take(door)
             except zmq.Again:
                 return
             self._handled += 1
@@ -216,14 +231,65 @@ class GatewayWorker:
                 if len(route) > 2 or any(route[1:]):  # a client's name, and the empty delimiter of a REQ
                     way = (door, route[:1])
                     raise RequestError("a request is one frame", code=Code.MALFORMED)
-                request = protocol.parse_request(frame, role)
-                answer = self._answer(request, way)
+                answer = self._answer(self._admit(frame, caller), way)
             except RequestError as error:
+                if error.code == Code.FORBIDDEN:
+                    op = protocol.named_op(frame)
+                    self._refuse(Refusal(caller.why or "forbidden", op, caller.name, caller.address))
                 answer = protocol.reply(protocol.request_id(frame), ok=False, error=protocol.error_body(error))
             if answer is not None:
                 self._replies.append((way, answer))
             if time.monotonic() > until:
                 return
+
+    def _take(self, door: zmq.Socket[bytes]) -> tuple[list[bytes], bytes, Caller]:
+        """One message: the way back, the request, and who sent it."""
+        caller = self._doors[door]
+        if caller is not None:
+            *route, frame = door.recv_multipart(zmq.NOBLOCK)
+            return route, frame, caller
+        assert self._gate is not None
+        *before, last = door.recv_multipart(zmq.NOBLOCK, copy=False)
+        return [each.bytes for each in before], last.bytes, self._gate.caller(last)
+
+    @staticmethod
+    def _admit(frame: bytes, caller: Caller) -> Request:
+        """The request, where its sender may ask for it. Who has a key acts in its name, whatever he says."""
+        if caller.role is None:
+            known = "is revoked" if caller.why == "revoked_key" else "is not known here"
+            raise RequestError(f"the key {caller.name} {known}", code=Code.FORBIDDEN)
+        request = protocol.parse_request(frame, caller.role)
+        return msgspec.structs.replace(request, by=caller.name) if caller.name else request
+
+    @staticmethod
+    def _who(request: Request) -> str:
+        """In whose name a request acts: the key's, or what a client without a key says of himself."""
+        return request.by.strip() or "operator"
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Count a refused attempt and tell of it, unless many others were told of within the second."""
+        kept_back = self._refusals.note(time.monotonic())
+        if kept_back is None:
+            return
+        words = msgspec.structs.asdict(refusal) | ({"kept_back": kept_back} if kept_back else {})
+        self._log.write("refused", **words)
+        self._tell("refused", **words)
+
+    def _shut_out(self) -> None:
+        """Have every subscriber from outside come in again, since one of them may have had the key that is revoked.
+
+        Whose key is good misses what is published within the moment.
+        """
+        self._events.unbind(self._config.events)
+        until = time.monotonic() + _REBIND_S
+        while True:
+            try:
+                self._events.bind(self._config.events)
+                return
+            except zmq.ZMQError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.005)
 
     def _collect(self) -> None:
         for _ in range(_DRAIN):
@@ -403,12 +469,13 @@ class GatewayWorker:
             "held": held,
             "dead_letters": self._door.intake.dead_letters,
         }
-        return compose(self._home, self._tree, self._pipeline, signals)
+        status = compose(self._home, self._tree, self._pipeline, signals)
+        return {**status, "refused": self._refusals.count}
 
     def _halt(self, request: Request) -> bytes:
         if not request.reason.strip():
             raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
-        by = request.by.strip() or "operator"
+        by = self._who(request)
         try:
             if request.op == "halt":
                 self._home.halt(request.reason, by=by, at=time.time())
@@ -438,13 +505,14 @@ class GatewayWorker:
             raise RequestError("`trace_id` is missing", code=Code.INVALID, field="trace_id")
         if not request.reason.strip():
             raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
-        if request.by.strip() == DEADLINE:
+        by = self._who(request)
+        if by == DEADLINE:
             raise RequestError(f"`by` cannot be {DEADLINE!r}, which is no person", code=Code.INVALID, field="by")
         self._expire()  # an answer that came behind the deadline is none
         ruling = self._door.rule(
             trace_id,
             approved=request.op == "approve",
-            by=request.by.strip() or "operator",
+            by=by,
             reason=request.reason,
             now=time.time(),
         )

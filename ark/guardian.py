@@ -24,11 +24,12 @@ import msgspec
 import ark
 from ark import blackbox, seal
 from ark.blackbox import read
-from ark.config import Config
+from ark.config import Config, is_beyond_loopback
 from ark.control import Duty
 from ark.engine import Engine
 from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
+from ark.key_book import KeyBook
 from ark.lineage import adopt_orphans, end, reap
 from ark.notify import Notifier, Phase, Report
 from ark.privacy import redact
@@ -100,6 +101,7 @@ class Guardian:
         engine = Engine(self._home, ROOT)
         try:
             self._home.clear_run()
+            self._check_keys()
             self._check_ports()
             self._make_room()
             self._check_seal()
@@ -252,6 +254,7 @@ class Guardian:
             "version": ark.__version__,
             "gateway": self._config.gateway.endpoint,
             "events": self._config.gateway.events,
+            "public_key": KeyBook(self._home).node_public_key,
             "operator": f"ipc://{self._home.socket('operator')}",
             "metrics": f"http://{self._config.metrics.listen}" if self._config.metrics.enabled else None,
             "started_at": time.time(),
@@ -279,6 +282,15 @@ class Guardian:
             hint=f"look at the disk: at least {ROOM >> 20} MiB must be free",
         )
 
+    def _check_keys(self) -> None:
+        """Beyond loopback nobody could come in without a key; that is more likely forgotten than wanted."""
+        gateway = self._config.gateway
+        if is_beyond_loopback(gateway) and not KeyBook(self._home).has_good():
+            raise NodeError(
+                f"{gateway.endpoint} and {gateway.events} would listen beyond loopback, and no client has a key",
+                hint="make one with `ark-run keys new NAME --role ROLE`, or listen on 127.0.0.1",
+            )
+
     def _check_seal(self) -> None:
         """A broken seal does not keep the node down: what is open needs looking after. It starts halted."""
         report = seal.begin(self._home.keys)
@@ -301,10 +313,16 @@ class Guardian:
             if not endpoint.startswith("tcp://"):
                 continue
             host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+            host = "" if host == "*" else host
             with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind((host.strip("[]"), int(port)))
+                except socket.gaierror as error:
+                    raise NodeError(
+                        f"cannot listen on {endpoint} ({name}): {error.strerror}",
+                        hint="name an address of this machine, or 0.0.0.0 for all of them",
+                    ) from error
                 except OSError as error:
                     raise NodeError(
                         f"cannot listen on {endpoint} ({name}): {error.strerror}",

@@ -8,17 +8,22 @@ here, in order. The reconnect interval is 5 ms instead of 100, which is most of 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
 
 import zmq
 
 from ark.message import Envelope, pack
 
-__all__ = ["FRAME", "Outbox", "bind", "mailbox"]
+__all__ = ["FRAME", "Guard", "Outbox", "bind", "mailbox"]
 
 FRAME = 64
 """At most so many envelopes stand in one frame, so that a receiver can share out its time."""
 _LARGEST_INSIDE = 64 << 20
 _HIGH_WATER = 4096
+
+Guard: TypeAlias = Callable[[zmq.Socket[bytes]], None]
+"""Sets how those who connect to a socket prove who they are."""
 
 
 def mailbox(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
@@ -32,7 +37,15 @@ def mailbox(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socke
 
 
 def bind(
-    context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, *, largest: int, incoming: int, outgoing: int
+    context: zmq.Context[zmq.Socket[bytes]],
+    kind: int,
+    endpoint: str,
+    *,
+    largest: int,
+    incoming: int,
+    outgoing: int,
+    inside: str = "",
+    guard: Guard | None = None,
 ) -> zmq.Socket[bytes]:
     """A socket that outside programs connect to, with bounds in both directions.
 
@@ -42,6 +55,8 @@ def bind(
         endpoint: Where to listen.
         largest: Bytes of one frame; a larger one ends the connection that sent it.
         incoming, outgoing: Messages that may wait, for each client.
+        inside: A second endpoint, for those who can open the home; nobody guards it.
+        guard: Called before the socket listens at `endpoint`.
     """
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 200)
@@ -49,6 +64,12 @@ def bind(
     socket.setsockopt(zmq.SNDHWM, outgoing)
     socket.setsockopt(zmq.MAXMSGSIZE, largest)
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+    if "[" in endpoint:
+        socket.setsockopt(zmq.IPV6, 1)
+    if inside:
+        socket.bind(inside)
+    if guard is not None:  # options count for what is bound after them
+        guard(socket)
     socket.bind(endpoint)
     return socket
 

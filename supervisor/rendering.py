@@ -148,6 +148,8 @@ def _node_lines(status: Status, width: int) -> list[str]:
     if any(value is not None for value in signals.values()):
         counts = ", ".join(f"{_plain(key).replace('_', ' ')} {value}" for key, value in signals.items())
         lines.append(f"{'signals:':<{width}} {counts}")
+    if status.get("refused"):
+        lines.append(f"{'refused:':<{width}} {status['refused']} attempts (`supervisor events` says whose)")
     if status.get("halted"):
         reason = _plain(status.get("halt_reason") or "no reason given")
         lines.append(f"{'trading:':<{width}} {'HALTED':<{STATE_WIDTH}} {reason} (`ark-run resume` lifts it)")

@@ -133,6 +133,8 @@ def run(arguments: argparse.Namespace) -> int:
             say(f"  configuration  {path}")
         say(f"  front door     {config.gateway.endpoint}")
         say(f"  outcomes       {config.gateway.events}")
+        if config.gateway.curve:
+            say("  keys           only clients with a key come in, see `ark-run keys list`")
         if config.metrics.enabled:
             say(f"  metrics        http://{config.metrics.listen}/metrics")
         say(f"  look closer    {_look_closer(arguments.home)}")

@@ -106,10 +106,10 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
         ("[gateway]\nendpoint = 'tcp://127.0.0.1'", "gateway.endpoint"),
         ("[gateway]\nendpoint = 'tcp://127.0.0.1:0'", "gateway.endpoint"),
         ("[gateway]\nendpoint = 'tcp://127.0.0.1:65536'", "gateway.endpoint"),
-        ("[gateway]\nendpoint = 'tcp://0.0.0.0:5555'", "gateway.endpoint"),
-        ("[gateway]\nendpoint = 'tcp://*:5555'", "gateway.endpoint"),
-        ("[gateway]\nendpoint = 'tcp://192.168.0.1:5555'", "gateway.endpoint"),
-        ("[gateway]\nevents = 'tcp://eth0:5556'", "gateway.events"),
+        ("[gateway]\ncurve = false\nendpoint = 'tcp://0.0.0.0:5555'", "gateway.curve"),
+        ("[gateway]\ncurve = false\nendpoint = 'tcp://*:5555'", "gateway.curve"),
+        ("[gateway]\ncurve = false\nendpoint = 'tcp://192.168.0.1:5555'", "gateway.curve"),
+        ("[gateway]\ncurve = false\nevents = 'tcp://eth0:5556'", "gateway.curve"),
         ("[gateway]\nevents = 'tcp://127.0.0.1:5555'", "gateway.events"),
         ("[gateway]\nsymbols = [1]", "gateway.symbols[0]"),
         ("[metrics]\nlisten = '0.0.0.0:9090'", "metrics.listen"),
@@ -235,3 +235,28 @@ def test_an_address_of_a_webhook_that_is_wrong_is_refused_and_not_shown(url: str
         load(None, {}, {("watchdog", "webhook"): url})
     assert error.value.field == "watchdog.webhook"
     assert "topsecret" not in error.value.line
+
+
+@pytest.mark.parametrize(
+    ("settings", "curve"),
+    [
+        ({}, False),
+        ({"curve": True}, True),
+        ({"curve": False}, False),
+        ({"endpoint": "tcp://0.0.0.0:5555"}, True),
+        ({"events": "tcp://*:5556"}, True),
+        ({"endpoint": "tcp://10.0.0.1:5555", "curve": True}, True),
+        ({"endpoint": "ipc:///tmp/door"}, False),
+    ],
+)
+def test_keys_are_asked_for_beyond_loopback_and_where_it_is_said(settings: dict[str, Any], curve: bool) -> None:
+    loaded = load(None, {}, {("gateway", key): value for key, value in settings.items()})
+
+    assert loaded.gateway.curve is curve
+
+
+@pytest.mark.parametrize("key", ["endpoint", "events"])
+def test_beyond_loopback_keys_cannot_be_switched_off(key: str) -> None:
+    field = refusal(lambda: load(None, {"ARK_GATEWAY_CURVE": "false"}, {("gateway", key): "tcp://0.0.0.0:6000"}))
+
+    assert field == "gateway.curve"
