@@ -28,7 +28,6 @@ from ark.home import Home
 from ark.intake import Intake
 from ark.key_book import KeyBook
 from ark.keys import Caller, Refusal, Refusals
->>>>>>> 467a485 (Let clients in by CURVE keys, beyond loopback only so, and count whoever is refused)
 from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
@@ -373,7 +372,7 @@ class GatewayWorker:
             case "outcome":
                 return self._outcome(request, way)
             case "status":
-                return protocol.reply(request.id, **self._status())
+                return protocol.reply(request.id, **self._status(), refused=self._refusals.count)
             case "halt" | "resume":
                 return self._halt(request)
             case "held":
@@ -469,8 +468,7 @@ class GatewayWorker:
             "held": held,
             "dead_letters": self._door.intake.dead_letters,
         }
-        status = compose(self._home, self._tree, self._pipeline, signals)
-        return {**status, "refused": self._refusals.count}
+        return compose(self._home, self._tree, self._pipeline, signals)
 
     def _halt(self, request: Request) -> bytes:
         if not request.reason.strip():
