@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,6 +35,7 @@ RESERVED = ("root", "gateway", "watchdog", "exporter", "deployer", "pipeline", "
 """Names of the tree's own processes and sockets, which no agent can have."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,15}\Z")]
 
 
@@ -48,6 +49,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             beyond loopback, false otherwise. Beyond loopback it cannot be false.
         window: How many signals may be in the pipeline at once.
         backlog: How many accepted signals may wait for their outcome before the door says `busy`.
+        back_pressure: While so much waits in an agent's mailbox, nothing more is sent into the pipeline.
         stall_s: Without any outcome for so long, everything unfinished is sent again.
         symbols: If not empty, the only symbols that the door lets in.
     """
@@ -57,6 +59,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     curve: bool | None = None
     window: Annotated[int, Meta(ge=1, le=10_000)] = 512
     backlog: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    back_pressure: Annotated[int, Meta(ge=1, le=1_000_000)] = 800
     stall_s: Seconds = 30.0
     symbols: tuple[str, ...] = ()
 
@@ -94,11 +97,16 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         class_: `module:Class`.
         path: A folder to import it from, relative to `ark.toml`; where absent, the file's own folder.
+        patience_s: How long it may be without a heartbeat, for agents that wait for a slow model; where 0, as long
+            as everybody.
+        memory_limit_mb: How much memory it may hold, in MiB; where 0, as much as everybody.
         settings: The agent's own settings.
     """
 
     class_: Annotated[str, Meta(pattern=r"^[\w.]+:\w+\Z")] = msgspec.field(name="class", default="")
     path: str = ""
+    patience_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    memory_limit_mb: Annotated[int, Meta(ge=0)] = 0
     settings: dict[str, Any] = {}
 
 
@@ -130,24 +138,132 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     rebuilds: Annotated[int, Meta(ge=0, le=100_000)] = 50
 
 
+ChildAnswer = Literal["warn", "restart", "isolate", "halt"]
+NodeAnswer = Literal["warn", "halt"]
+
+
+class AnswersConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the Watchdog does about each fault: `warn` raises an alert and does no more; `restart` replaces the
+    process; `isolate` puts the agent into quarantine, where nothing reaches it and its signals wait; `halt` halts
+    trading, and isolates the agent if the fault is one agent's. A service, which cannot be isolated, is restarted
+    instead. A broken seal of the rule book always halts.
+
+    Attributes:
+        hang: A process beats no more. It is replaced at least.
+        failures: Too many different signals in a row ended an agent, or were called failed by it.
+        failure_rate: Too great a share of an agent's signals did.
+        latency: An agent takes too long for a signal on average.
+        memory: A process holds more memory than it may.
+        descriptors: A process has nearly all the file descriptors that it may have open.
+        restarts: A child was restarted too often within a minute.
+        down: A child that should run has not run for `down_s`.
+        quarantines: The Watchdog has isolated the same agent too often.
+        front_door: The front door answers late or not at all.
+        mailbox: More waits in an agent's mailbox than may.
+        backlog: The journal of accepted signals is nearly as full as it may become.
+        redis: The Redis of the feed answers late or not at all, or too much waits in it.
+        violations: The rule book denied too many orders within a minute.
+        dead_letter: A signal was given up on, and nobody has dealt with it yet.
+        clock_jump: The wall clock was set forwards or backwards.
+        disk_low: Little space is left on the disk under the node's home.
+        disk_full: Hardly any is.
+        storage: A journal cannot be written or is damaged; the process that owns it waits.
+    """
+
+    hang: ChildAnswer = "restart"
+    failures: ChildAnswer = "isolate"
+    failure_rate: ChildAnswer = "isolate"
+    latency: ChildAnswer = "isolate"
+    memory: ChildAnswer = "restart"
+    descriptors: ChildAnswer = "restart"
+    restarts: ChildAnswer = "warn"
+    down: NodeAnswer = "warn"
+    quarantines: NodeAnswer = "halt"
+    front_door: NodeAnswer = "warn"
+    mailbox: NodeAnswer = "warn"
+    backlog: NodeAnswer = "warn"
+    redis: NodeAnswer = "warn"
+    violations: NodeAnswer = "warn"
+    dead_letter: NodeAnswer = "warn"
+    clock_jump: NodeAnswer = "warn"
+    disk_low: NodeAnswer = "warn"
+    disk_full: NodeAnswer = "halt"
+    storage: NodeAnswer = "halt"
+
+
 class WatchdogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A process whose loop has not gone round for `missed` times `interval_s` is hung, and restarted.
+    """What the Watchdog looks at, how often, and from where on something is a fault; `[watchdog.answers]` says what
+    it does about each.
 
     Attributes:
         interval_s: The interval of heartbeats.
-        missed: How many may be missed.
+        missed: A process whose loop has not gone round for so many intervals is hung.
+        agents_interval_s: The interval of looks at how agents deal with their signals.
+        bus_interval_s: The interval of looks at the front door, the mailboxes, the backlog and Redis.
         graveyard_interval_s: The interval of checks of the rule book's seal; while it is broken, trading is halted.
         webhook: Where alerts are sent by HTTP POST; empty: nowhere. `https://`, or `http://` to this machine
             itself: neither alerts nor tokens cross a network in the clear.
         webhook_token_file: A file with the bearer token for it, mode 0600, relative to the home, such as
             `keys/webhook`. Without one, the variable `WATCHDOG_WEBHOOK_TOKEN` may hold the token.
+        events_interval_s: The interval of looks at denials, dead letters and the clock.
+        resources_interval_s: The interval of looks at memory, descriptors and disk.
+        window_s: Over how long an agent's failures and latency are counted. A release begins anew.
+        max_failures_in_a_row: So many different signals in a row may fail, but one.
+        max_failure_rate: The greatest share of an agent's signals that may fail.
+        min_requests: The rate and the latency are judged from more than so many signals on.
+        max_latency_ms: The greatest mean time of an agent for a signal, from its coming to its answer.
+        max_restarts_per_min: How often a child may be restarted within a minute.
+        down_s: How long a child that should run may be without a running process.
+        max_round_trip_ms: How long the front door may take for an answer.
+        max_queue_depth: How much may wait in a mailbox.
+        backlog_share: How full the journal of accepted signals may become, as a share of `gateway.backlog`.
+        max_violations_per_min: How many orders the rule book may deny within a minute.
+        max_clock_jump_s: How far the wall clock may move against the steady one between two looks.
+        memory_limit_mb: How much memory a process may hold, in MiB; an agent may have its own limit.
+        descriptors_share: How many descriptors a process may have open, as a share of its limit.
+        disk_low_mb: The least free space, in MiB, below which it is low.
+        disk_full_mb: The least free space, in MiB, below which the disk counts as full.
+        max_quarantines: So many quarantines of one agent within `quarantine_period_s` are too many.
+        quarantine_period_s: The length of that window.
+        repeat_s: A fault that lasts is told and answered again after so long.
+        clear_s: A fault that has not been seen for so long is over.
+        auto_isolation: Whether the Watchdog may isolate; if not, it warns.
+        emergency_halt: Whether the Watchdog may halt trading; if not, it warns. A broken seal halts all the same.
+        answers: What it does about each fault; a table of its own.
     """
 
     interval_s: Seconds = 1.0
     missed: Annotated[int, Meta(ge=1, le=1000)] = 2
+    agents_interval_s: Seconds = 5.0
+    bus_interval_s: Seconds = 2.0
     graveyard_interval_s: Annotated[float, Meta(gt=0, le=10)] = 10.0
     webhook: str = ""
     webhook_token_file: str = ""
+    events_interval_s: Seconds = 1.0
+    resources_interval_s: Seconds = 5.0
+    window_s: Seconds = 60.0
+    max_failures_in_a_row: Annotated[int, Meta(ge=1, le=100_000)] = 5
+    max_failure_rate: Share = 0.2
+    min_requests: Annotated[int, Meta(ge=1, le=1_000_000)] = 10
+    max_latency_ms: Annotated[float, Meta(gt=0)] = 5000.0
+    max_restarts_per_min: Annotated[int, Meta(ge=1, le=100_000)] = 10
+    down_s: Seconds = 30.0
+    max_round_trip_ms: Annotated[float, Meta(gt=0)] = 1000.0
+    max_queue_depth: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
+    backlog_share: Share = 0.8
+    max_violations_per_min: Annotated[int, Meta(ge=1, le=1_000_000)] = 10
+    max_clock_jump_s: Seconds = 1.0
+    memory_limit_mb: Annotated[int, Meta(ge=1)] = 1024
+    descriptors_share: Share = 0.8
+    disk_low_mb: Annotated[int, Meta(ge=0)] = 1024
+    disk_full_mb: Annotated[int, Meta(ge=0)] = 100
+    max_quarantines: Annotated[int, Meta(ge=1, le=1000)] = 3
+    quarantine_period_s: Seconds = 3600.0
+    repeat_s: Seconds = 300.0
+    clear_s: Seconds = 10.0
+    auto_isolation: bool = True
+    emergency_halt: bool = True
+    answers: AnswersConfig = AnswersConfig()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,6 +302,15 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "ARK_SUPERVISION_PERIOD_S": ("supervision", "period_s"),
     "ARK_WATCHDOG_MISSED": ("watchdog", "missed"),
     "WATCHDOG_WEBHOOK_URL": ("watchdog", "webhook"),
+    "WATCHDOG_AUTO_ISOLATION": ("watchdog", "auto_isolation"),
+    "WATCHDOG_QUARANTINE_ENABLED": ("watchdog", "auto_isolation"),
+    "WATCHDOG_EMERGENCY_HALT_ENABLED": ("watchdog", "emergency_halt"),
+    "WATCHDOG_MAX_LATENCY_MS": ("watchdog", "max_latency_ms"),
+    "WATCHDOG_MAX_FAILURE_RATE": ("watchdog", "max_failure_rate"),
+    "WATCHDOG_MAX_CONSECUTIVE_FAILURES": ("watchdog", "max_failures_in_a_row"),
+    "WATCHDOG_MAX_QUEUE_DEPTH": ("watchdog", "max_queue_depth"),
+    "WATCHDOG_MAX_GRAVEYARD_VIOLATIONS_PER_MIN": ("watchdog", "max_violations_per_min"),
+    "REDIS_BACKPRESSURE_THRESHOLD": ("gateway", "back_pressure"),
 }
 """Environment variables and the settings that they set; the original's keep their names."""
 
@@ -245,7 +370,7 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
                 field=f"agents.{name}.class",
             )
         location = str(folder / agent.path) if agent.path or class_ != _STANDARD.get(name) else ""
-        agents[name] = AgentConfig(class_=class_, path=location, settings=agent.settings)
+        agents[name] = msgspec.structs.replace(agent, class_=class_, path=location)
     unused = set(agents) - set(config.pipeline.agents)
     if unused:
         name = min(unused)
@@ -383,6 +508,7 @@ def _known_keys(prefix: str) -> list[str]:
         "pipeline": PipelineConfig,
         "supervision": SupervisionConfig,
         "watchdog": WatchdogConfig,
+        "watchdog.answers": AnswersConfig,
     }
     kind = kinds.get(prefix, AgentConfig)
     return [field.encode_name for field in msgspec.structs.fields(kind)]

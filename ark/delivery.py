@@ -238,12 +238,12 @@ class Dispatcher:
         """Dead letters that ended agents even as letters: to be finished by the gateway itself."""
         return [each for each in self._unfinished.values() if each.strikes >= 2 * STRIKES]
 
-    def due(self, now: float) -> list[Envelope]:
-        """What to send now, in order. Everything given here counts as sent."""
+    def due(self, now: float, most: int = 1 << 30) -> list[Envelope]:
+        """What to send now, in order, and at most so much. Everything given here counts as sent."""
         envelopes: list[Envelope] = []
         if self.paused:
             return envelopes
-        while self._unsent and self._in_flight < self.window:
+        while self._unsent and self._in_flight < self.window and len(envelopes) < most:
             pending = self._unsent.popleft()
             if pending.trace_id not in self._unfinished:
                 continue  # finished by an answer of an older epoch before its turn came again

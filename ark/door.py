@@ -33,11 +33,13 @@ class Finished(msgspec.Struct, frozen=True):
     Attributes:
         trace_id, symbol: The signal's.
         outcome: The outcome, msgpack.
+        status: Its `status`.
     """
 
     trace_id: str
     symbol: str
     outcome: bytes
+    status: str
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -228,7 +230,7 @@ class Door:
         self.intake.finish(pending, status, outcome, first_open=first_open)
         self.unfinished_bytes -= len(pending.payload)
         self._forget(pending)
-        self._finished.append(Finished(pending.trace_id, pending.symbol, outcome))
+        self._finished.append(Finished(pending.trace_id, pending.symbol, outcome, status))
 
     def _rule(self, pending: Pending, *, approved: bool, by: str, reason: str, now: float) -> Ruling:
         ruling = rule(self._secret, pending.trace_id, approved=approved, by=by, reason=reason, at=now)

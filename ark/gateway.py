@@ -6,7 +6,9 @@ and publishes.
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Container
 from functools import partial
 from pathlib import Path
@@ -32,7 +34,7 @@ from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
 from ark.ruling import SECRET
-from ark.status import compose
+from ark.status import compose, depths
 from ark.storage import RETRY_S, STORAGE, Trouble, naming, open_journal
 from ark.wire import Outbox, bind, mailbox
 
@@ -56,6 +58,8 @@ _ASKED_S = 15.0
 """So many requests may be with the supervisor, and one that got no answer for so long counts no longer."""
 _RETRY_AFTER_MS = 50
 _REBIND_S = 2.0
+_DEPTH_FRESH_S = 0.005
+"""The depth of mailboxes is looked up at most so often."""
 _MOST_KEPT = 50
 """Events of agents that are written to the log in one second."""
 
@@ -73,6 +77,14 @@ class _Event(msgspec.Struct, frozen=True):
 
 class _Status(msgspec.Struct, frozen=True):
     status: str
+
+
+class _Level(msgspec.Struct, frozen=True):
+    level: str = ""
+
+
+class _Denied(msgspec.Struct, frozen=True):
+    decision: _Level | None = None
 
 
 class _Decided(msgspec.Struct, frozen=True):
@@ -97,6 +109,9 @@ class GatewayWorker:
         self._trouble = Trouble(duty.name, self._home, box)
         self._door: Door
         self._is_open = False
+        self._depth = (-math.inf, 0)
+        self._outcomes: Counter[str] = Counter()
+        self._violations = 0
         self._tree: list[dict[str, Any]] = []
         self._replies: list[tuple[Route, bytes]] = []
         self._published: list[tuple[bytes, bytes]] = []
@@ -468,7 +483,8 @@ class GatewayWorker:
             "held": held,
             "dead_letters": self._door.intake.dead_letters,
         }
-        return compose(self._home, self._tree, self._pipeline, signals)
+        counts = {"outcomes": dict(self._outcomes), "violations": self._violations}
+        return {**compose(self._home, self._tree, self._pipeline, signals), **counts}
 
     def _halt(self, request: Request) -> bytes:
         if not request.reason.strip():
@@ -596,6 +612,8 @@ class GatewayWorker:
         finished = self._door.settle()
         for each in finished:
             self._publish(f"outcome.{each.symbol}", each.outcome)
+            self._outcomes[each.status] += 1
+            self._violations += each.status == "denied" and _is_violation(each.outcome)
         for pending in self._held_now:
             if pending.held is not None:
                 self._tell(
@@ -628,15 +646,28 @@ class GatewayWorker:
         dispatcher = self._door.dispatcher
         if dispatcher.epoch != self._sent_epoch:
             self._sent_epoch, self._sent = dispatcher.epoch, 0
-        envelopes = dispatcher.due(now)
+        envelopes = dispatcher.due(now, most=self._room(now))
         if envelopes:
             self._sent += len(envelopes)
+            self._depth = (self._depth[0], self._depth[1] + len(envelopes))
             self._first.send(envelopes)
         elif self._first.is_blocked:
             self._first.flush()
         if dispatcher.stalled(now):
             self._tell("stalled", in_flight=dispatcher.in_flight)
             self._control.say(say="raise_epoch", reason="no outcome came back")
+
+    def _room(self, now: float) -> int:
+        """How much more may be sent before the fullest mailbox holds all that it may: the slowest agent first takes
+        what it has. No mailbox can hold more than is in flight.
+        """
+        most = self._config.back_pressure
+        if self._config.window <= most:
+            return most
+        if now - self._depth[0] > _DEPTH_FRESH_S:
+            self._beat()  # what was sent counts from here on
+            self._depth = (now, max(depths(self._home, self._pipeline).values(), default=0))
+        return max(0, most - self._depth[1])
 
     def _wake_waiting(self, finished: list[Finished]) -> None:
         news: list[tuple[str, Any]] = [(each.trace_id, msgspec.Raw(each.outcome)) for each in finished]
@@ -679,6 +710,15 @@ class GatewayWorker:
 
 def _never_accepted(trace_id: str) -> RequestError:
     return RequestError(f"no signal {trace_id[:64]} was ever accepted", code=Code.UNKNOWN_TRACE, field="trace_id")
+
+
+def _is_violation(outcome: bytes) -> bool:
+    """Whether the rule book itself denied; a pipeline of other agents may say `denied` in words of its own."""
+    try:
+        decision = msgspec.msgpack.decode(outcome, type=_Denied).decision
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return decision is not None and decision.level == "graveyard"
 
 
 def _describe(pending: Pending) -> dict[str, Any]:

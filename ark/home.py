@@ -26,6 +26,8 @@ __all__ = ["Home", "default_home"]
 _LONGEST_SOCKET_PATH = 107
 _RESERVE = 4096
 """Bytes that are set aside for a halt on a full disk."""
+_REPORT_FRESH_S = 10.0
+"""What the Watchdog said so long ago tells nothing of now."""
 _FOLDERS = ("run", "run/box", "keys", "data", "releases", "backups", "logs")
 
 
@@ -55,6 +57,7 @@ class Home:
         self.logs = self.path / "logs"
         self.keys = self.path / "keys"
         self.node_file = self.run / "node.json"
+        self.watchdog_file = self.run / "watchdog.json"
         self._lock_file = self.run / "lock"
         self.halt_file = self.data / "halt.json"
         self._reserve_file = self.data / ".halt.reserve"
@@ -228,6 +231,17 @@ class Home:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
             return "halted"
 
+    def standing_halt(self) -> dict[str, Any] | None:
+        """Who has halted trading, when and why, as `by`, `at` and `reason`; None while it is not halted."""
+        reason = self.halt_reason()
+        if reason is None:
+            return None
+        try:
+            facts: dict[str, Any] = msgspec.json.decode(self.halt_file.read_bytes())
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            facts = {}
+        return {"by": "somebody", "at": None, **(facts if isinstance(facts, dict) else {}), "reason": reason}
+
     def halt(self, reason: str, by: str, at: float) -> None:
         """Halt trading. The halt is a file, so that it outlives every process and needs none to be made.
 
@@ -357,6 +371,18 @@ class Home:
             )
         return facts
 
+    def watchdog_report(self) -> dict[str, Any]:
+        """What the Watchdog has written down last: `health`, `alerts`, and under `agents` figures by child. Empty
+        where it is too old to say anything, or there is none.
+        """
+        try:
+            found: dict[str, Any] = msgspec.json.decode(self.watchdog_file.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            found = {}
+        if abs(time.time() - found.get("at", 0.0)) > _REPORT_FRESH_S:
+            found = {}
+        return {"health": None, "agents": {}, "alerts": [], **found}
+
     def free_bytes(self) -> int | None:
         """Free space on the disk under the node's data; None where it cannot be told."""
         try:
@@ -384,6 +410,7 @@ class Home:
             keep_boxes: Only empty the black boxes: on a full disk there is no room for new ones.
         """
         with suppress(OSError):  # read-only now; whoever binds a socket takes an old one away himself
+            self.watchdog_file.unlink(missing_ok=True)
             for path in (*self.run.glob("*.sock"), *(() if keep_boxes else self.run.glob("box/*"))):
                 path.unlink(missing_ok=True)
             for path in self.run.glob("box/*"):

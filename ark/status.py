@@ -10,7 +10,7 @@ from ark.blackbox import Reading, read
 from ark.home import Home
 from ark.storage import STORAGE
 
-__all__ = ["compose"]
+__all__ = ["compose", "depths"]
 
 
 def compose(
@@ -46,6 +46,9 @@ def compose(
                 "reason": waits or child["reason"],
             }
         )
+    watched = home.watchdog_report()
+    for child in children:
+        child |= {key: value for key, value in watched["agents"].get(child["name"], {}).items() if child["pid"]}
     reason = home.halt_reason()
     ready = bool(children) and all(child["state"] == "running" for child in children)
     ready = ready and not any(_waits_for(child, boxes[child["name"]]) for child in tree)
@@ -56,6 +59,8 @@ def compose(
         "ready": ready,
         "children": children,
         "signals": dict(signals),
+        "health": watched["health"],
+        "alerts": watched["alerts"],
     }
 
 
@@ -63,6 +68,12 @@ def _waits_for(child: dict[str, Any], box: Reading | None) -> str:
     """What a living process says that it waits for, as one whose file cannot be written; empty for nothing."""
     own = box is not None and box.pid == child["pid"]
     return box.reason if box is not None and own and box.reason.startswith(STORAGE) else ""
+
+
+def depths(home: Home, pipeline: tuple[str, ...]) -> dict[str, int]:
+    """How many envelopes of the newest epoch were sent to each agent and not taken by it yet."""
+    boxes = {name: read(home.box(name)) for name in ("gateway", *pipeline)}
+    return {name: _depth(name, pipeline, boxes) or 0 for name in pipeline}
 
 
 def _depth(name: str, pipeline: tuple[str, ...], boxes: dict[str, Reading | None]) -> int | None:

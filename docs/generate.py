@@ -101,6 +101,8 @@ def configuration() -> str:
             parts.append(f"## `[agents.NAME]`\n\n{describe(ark.config.AgentConfig)}")
         else:
             parts.append(f"## `[{field.name}]`\n\n{describe(field.type)}")
+        if field.name == "watchdog":
+            parts.append(f"### `[watchdog.answers]`\n\n{describe(ark.config.AnswersConfig)}")
     parts.append("## Settings of the agents\n\nUnder `[agents.NAME.settings]`; an agent of your own has its own.\n")
     for agent, (module, name) in AGENTS.items():
         parts.append(

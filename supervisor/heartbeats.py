@@ -4,7 +4,8 @@ An agent beats from the same loop that does its work, so a loop that is stuck st
 twice an interval or more often, with the age of everybody's last beat, and gives a verdict for each process
 that is lost:
 
-1. A process is late when it missed more than `missed` beats: its last beat is older than `missed * interval_s`.
+1. A process is late when it missed more than `missed` beats: its last beat is older than `missed * interval_s`, or
+   than the patience that one has with this agent.
 2. A late process gets one verdict in its life. The supervisor's answer is SIGKILL, which always comes true; a
    second verdict could only hit the wrong process.
 3. Only a running process is judged. While it starts, stops or waits, the supervisor's own time-outs hold.
@@ -46,6 +47,7 @@ class Vital:
         busy_with: The trace id in its black box; empty: it is idle.
         handler: The handler in its black box; may be empty.
         state: As the supervisor sees it; only `running` is judged.
+        patience_s: How long it may be without a beat; 0: as long as everybody.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Vital:
     busy_with: str = ""
     handler: str = ""
     state: str = "running"
+    patience_s: float = 0.0
 
     @property
     def process(self) -> Process:
@@ -123,20 +126,23 @@ def judge(vitals: Sequence[Vital], limits: Limits, memory: Memory, now: float) -
         memory: From the call before.
         now: Seconds on the clock that the ages were taken from; it never goes back.
     """
-    patience = limits.patience_s
+    patience = {vital.process: vital.patience_s or limits.patience_s for vital in vitals}
     watched = [vital for vital in vitals if vital.state == "running" and vital.process not in memory.sentenced]
-    late = {vital.process: now - vital.beat_age_s for vital in watched if vital.beat_age_s > patience}
+    late = {
+        vital.process: now - vital.beat_age_s for vital in watched if vital.beat_age_s > patience[vital.process]
+    }
     respites = {
         process: until
         for process, until in memory.respites.items()
-        if process in late and late[process] < until - patience  # it has not beaten since it got the respite
+        if process in late
+        and late[process] < until - patience[process]  # it has not beaten since it got the respite
     }
 
     overslept = memory.judged_at is None or now - memory.judged_at > limits.interval_s
     everybody = len(watched) > 1 and len(late) == len(watched)
     if overslept or everybody:
         for process in late:
-            respites.setdefault(process, now + patience)
+            respites.setdefault(process, now + patience[process])
 
     verdicts = [
         Verdict(vital.name, vital.incarnation, vital.pid, "restart", _reason(vital, limits))

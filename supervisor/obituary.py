@@ -6,7 +6,7 @@ import signal
 
 import msgspec
 
-from ark.blackbox import read
+from ark.blackbox import Work, read
 from ark.home import Home
 from ark.host import EXIT_BOOT
 from ark.storage import STORAGE
@@ -23,11 +23,13 @@ class Obituary(msgspec.Struct, frozen=True):
         reason: How it ended, with its last words if it had any.
         trace_id: The signal in whose handler it died; empty for none, and where the disk was at fault: no signal
             is expelled for that.
+        work: What it had done until then.
     """
 
     name: str
     reason: str
     trace_id: str
+    work: Work
 
     @property
     def first_line(self) -> str:
@@ -55,9 +57,11 @@ def write(name: str, incarnation: int, pid: int, code: int, home: Home) -> Obitu
         how = f"exit code {code}"
     box = read(home.box(name))
     words = trace_id = ""
+    work = Work()
     if box is not None and box.pid == pid and box.incarnation == incarnation:
-        words, trace_id = box.reason, "" if box.reason.startswith(STORAGE) else box.trace_id
+        words, work = box.reason, box.work
+        trace_id = "" if box.reason.startswith(STORAGE) else box.trace_id
         if trace_id:
             how += f" in {box.handler} of {trace_id}"
     reason = f"{how}: {words}" if words else how
-    return Obituary(name, f"{BOOT_FAILURE} {reason}" if code == EXIT_BOOT else reason, trace_id)
+    return Obituary(name, f"{BOOT_FAILURE} {reason}" if code == EXIT_BOOT else reason, trace_id, work)

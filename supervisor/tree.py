@@ -33,6 +33,7 @@ from ark.host import EXIT_BOOT, EXIT_FAILED, EXIT_OK, Host
 from ark.lineage import end
 from ark.log import Log
 from supervisor import policy
+from supervisor.failures import Failures
 from supervisor.obituary import Obituary, write
 from supervisor.requests import Requests
 
@@ -130,6 +131,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._processes: dict[str, Process] = {}
         self._subtrees: dict[str, list[dict[str, Any]]] = {}
         self._died: list[Obituary] = []
+        self._failures: dict[str, Failures] = {}
         self._requests = Requests()
         self._told: list[dict[str, Any]] = []
         self._wake_at: float | None = None
@@ -234,6 +236,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             del self._processes[name]
             self._subtrees.pop(name, None)
             obituary = write(name, process.incarnation, process.pid, code, self._home)
+            self._failures[name] = self._failed(name).after(obituary.trace_id, obituary.work)
             if code != EXIT_OK:
                 self._died.append(obituary)
                 self._log.write(
@@ -241,6 +244,9 @@ class Supervisor(Actor):  # type: ignore[misc]
                 )
                 self._event("exited", name=name, pid=process.pid, reason=obituary.first_line)
             self._decide(policy.Exited(name, process.incarnation, obituary.first_line, normal=code == EXIT_OK))
+
+    def _failed(self, name: str) -> Failures:
+        return self._failures.get(name, Failures())
 
     def _raise_epoch(self) -> None:
         self._epoch = self._home.raise_epoch(self._epoch)
@@ -293,6 +299,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             case "isolate":
                 event = policy.Isolate(name, reason)
             case "release":
+                self._failures.pop(name, None)  # nobody is isolated again for what was before
                 event = policy.Release(name, reason)
             case _:
                 event = policy.Restart(name, reason)
@@ -308,8 +315,8 @@ class Supervisor(Actor):  # type: ignore[misc]
         if name not in self._children:
             self._hand_down(name, {**words, "do": "hung"})
             return
-        self._log.write("hung", name=name, reason=words["reason"])
-        self._event("hung", name=name, reason=words["reason"])
+        self._log.write(words["event"], name=name, reason=words["reason"])
+        self._event(words["event"], name=name, reason=words["reason"])
         self._decide(policy.Restart(name, words["reason"], kill=True, incarnation=words["incarnation"]))
 
     def _hand_down(self, name: str, words: dict[str, Any]) -> None:
@@ -352,6 +359,8 @@ class Supervisor(Actor):  # type: ignore[misc]
                     "restarts": child.restarts,
                     "since": process.since if process else None,
                     "reason": child.reason or None,
+                    "failures": self._failed(child.name).ended,
+                    "failures_in_a_row": self._failed(child.name).in_a_row,
                 }
             )
             tree.extend(self._subtrees.get(child.name, ()))
@@ -372,6 +381,8 @@ class Supervisor(Actor):  # type: ignore[misc]
             "restarts": self._duty.incarnation - 1,
             "since": self._duty.options["since"],
             "reason": None,
+            "failures": 0,
+            "failures_in_a_row": 0,
         }
         for name in ("gateway", _WATCHDOG):
             self._ask(name, {"do": "tree", "children": [root, *tree]})
@@ -411,7 +422,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._late_rounds += 1
         if self._late_rounds == 4:
             reason = f"no heartbeat for {box.beat_age_s:.1f} s"
-            self._hung({"name": _WATCHDOG, "incarnation": process.incarnation, "reason": reason})
+            self._hung({"event": "hung", "name": _WATCHDOG, "incarnation": process.incarnation, "reason": reason})
 
     def _leave(self, code: int, words: dict[str, Any]) -> None:
         if self._line is not None:

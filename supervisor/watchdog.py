@@ -1,32 +1,64 @@
-"""The Watchdog's process: reads every black box, has hung processes replaced, and checks the rule book's seal.
+"""The Watchdog's process: looks at everybody, and has done about each fault what the configuration says.
 
-It gets no message from anybody it watches, so a full queue cannot fake a death. Who is hung is decided by
-`supervisor.heartbeats`; the supervisor does the rest. The seal is checked from here, too, since the judge's own
-process may be the one that was tampered with.
+It gets no message from anybody it watches: it reads their black boxes, so that a full queue cannot fake a death.
+What is a fault is decided by `supervisor.heartbeats`, `supervisor.conduct` and `supervisor.monitors`, what is done
+and told about it by `supervisor.alerts`; the supervisors do the rest. The seal is checked from here, too, since the
+judge's own process may be the one that was tampered with.
+
+Whatever may be slow (the front door, the disk, the seal) is looked at on threads; a disk that stalls must not stop
+the Watchdog's heart.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import apsw
 import msgspec
 import zmq
 
 from ark import seal
-from ark.blackbox import BlackBox, read
-from ark.config import Config
+from ark.blackbox import BlackBox, Reading, read
+from ark.config import Config, WatchdogConfig
 from ark.control import Control, Duty
+from ark.errors import JournalError
 from ark.home import Home
+from ark.interventions import read as read_interventions
+from ark.interventions import record
 from ark.log import Log
+from supervisor import alerts
+from supervisor.alerts import NODE, Fault
+from supervisor.conduct import ConductLimits, Record, fault, health
+from supervisor.failures import Failures
 from supervisor.heartbeats import Limits, Memory, Vital, judge
+from supervisor.monitors import (
+    MIB,
+    BusLimits,
+    Clock,
+    Held,
+    Rate,
+    Restarts,
+    Usage,
+    bus_faults,
+    disk_faults,
+    tree_faults,
+    usage_faults,
+)
+from supervisor.probes import Clerk, Probe, ask_door, usages, write_report
 
 __all__ = ["SealWatch", "WatchdogWorker"]
+
+_REPORT_S = 1.0
+"""How often it writes down what it knows."""
 
 
 class SealWatch(threading.Thread):
@@ -60,13 +92,19 @@ class SealWatch(threading.Thread):
         """Check once."""
         reason = "; ".join(self._check().faults)
         if reason:
-            halted = self._home.halt_once(
-                f"the seal of the rule book is broken: {reason}", by="watchdog", at=time.time()
-            )
+            why = f"the seal of the rule book is broken: {reason}"
+            halted = self._home.halt_once(why, by="watchdog", at=time.time())
+            if halted:
+                record(self._home, "halt", by="watchdog", reason=why)
             if halted or reason != self._known:
                 self._log.write("seal_broken", name="watchdog", reason=reason)
                 self._found.put({"reason": reason})
         self._known = reason
+
+    @property
+    def reason(self) -> str:
+        """What was wrong at the last check; empty for nothing."""
+        return self._known
 
     def found(self) -> list[dict[str, Any]]:
         """What was found since the last call, as fields of the event `seal_broken`."""
@@ -85,47 +123,236 @@ class WatchdogWorker:
         self._name = duty.name
         self._epoch = duty.epoch
         self._home = Home(Path(duty.home))
+        self._log = Log(self._home.logs / "supervision.log")
         self._control = control
         self._box = box
-        settings = msgspec.convert(duty.config, Config).watchdog
+        config = msgspec.convert(duty.config, Config)
+        settings = self._settings = config.watchdog
+        self._pipeline = config.pipeline.agents
+        self._agents = config.agents
         self._limits = Limits(interval_s=settings.interval_s, missed=settings.missed)
-        self._memory = Memory()
+        self._answers = _answers(settings, self._pipeline)
+        self._conduct_limits = ConductLimits(
+            settings.max_failures_in_a_row,
+            settings.max_failure_rate,
+            settings.min_requests,
+            settings.max_latency_ms,
+        )
+        self._bus_limits = BusLimits(
+            settings.max_round_trip_ms / 1000,
+            settings.max_queue_depth,
+            int(settings.backlog_share * config.gateway.backlog),
+        )
         key = os.environ.get(seal.KEY_VARIABLE, "")
         self._seal = SealWatch(self._home, settings.graveyard_interval_s, lambda: seal.check(memory=False, key=key))
+        self._door = Probe("door", settings.bus_interval_s, lambda: ask_door(self._home))
+        self._usages = Probe("usages", settings.resources_interval_s, self._look_at_usages)
+        self._disk = Probe("disk", settings.resources_interval_s, lambda: (self._home.free_bytes(),))
+        self._clerk = Clerk()
+        self._hangs = Memory()
+        self._alerts = alerts.Memory()
+        self._records: dict[str, Record] = {}
+        self._restarts = Restarts()
+        self._violations = Rate()
+        self._clock = Clock()
+        self._down = Held()
+        self._seen: dict[str, list[Fault]] = {}
+        self._next: dict[str, float] = {}
         self._tree: list[dict[str, Any]] = []
+        self._boxes: dict[str, Reading] = {}
         self._rounds = 0
 
     def prepare(self) -> None:
-        """Begin to look after the seal. Nothing else to open: the black boxes are read anew each time."""
+        """Remember whom it has isolated lately, and begin to look."""
         self._beat()
-        self._seal.start()
+        self._alerts = alerts.Memory(quarantines=self._lately_isolated())
+        for thread in (self._seal, self._door, self._usages, self._disk, self._clerk):
+            thread.start()
 
     def run(self) -> None:
         """Watch until told to stop."""
         poller = zmq.Poller()
         poller.register(self._control.fileno(), zmq.POLLIN)
         while True:
-            if poller.poll(int(self._limits.interval_s * 250)):
+            if poller.poll(self._patience_ms()):
                 for words in self._control.hear():
                     if words["do"] == "stop":
                         return
                     if words["do"] == "tree":
-                        self._tree = words["children"]
-            self._watch()
-            self._tell_seal()
+                        self._see_tree(words["children"])
+            self._round(time.monotonic())
             self._beat()
 
-    def _watch(self) -> None:
-        now = time.monotonic()
-        verdicts, self._memory = judge(list(self._vitals(now)), self._limits, self._memory, now)
-        for verdict in verdicts:
-            self._control.say(say="hung", name=verdict.name, incarnation=verdict.incarnation, reason=verdict.reason)
+    def _round(self, now: float) -> None:
+        self._boxes = self._read_boxes()
+        faults = [*self._look_for_hangs(now), *self._look_at_seal()]
+        for name, interval_s, look in (
+            ("agents", self._settings.agents_interval_s, self._look_at_agents),
+            ("bus", self._settings.bus_interval_s, self._look_at_bus),
+            ("events", self._settings.events_interval_s, self._look_at_events),
+            ("resources", self._settings.resources_interval_s, self._look_at_resources),
+        ):
+            if now >= self._next.get(name, 0.0):
+                self._next[name] = now + interval_s
+                self._seen[name] = look(now)
+            faults += self._seen[name]
+        self._weigh(faults, now)
+        if now >= self._next.get("report", 0.0):
+            self._next["report"] = now + _REPORT_S
+            report = self._report(now)
+            self._clerk.do(lambda: write_report(self._home.watchdog_file, report, msgspec.json.encode))
 
-    def _tell_seal(self) -> None:
+    # What is seen
+
+    def _look_for_hangs(self, now: float) -> list[Fault]:
+        verdicts, self._hangs = judge(self._vitals(now), self._limits, self._hangs, now)
+        return [Fault("hang", verdict.name, verdict.reason, verdict.incarnation) for verdict in verdicts]
+
+    def _look_at_seal(self) -> list[Fault]:
         for fields in self._seal.found():
             self._control.say(say="event", kind="seal_broken", fields=fields)
-        if not self._seal.is_alive():
-            raise RuntimeError("the check of the rule book's seal has ended")
+        for thread in (self._seal, self._door, self._usages, self._disk, self._clerk):
+            if not thread.is_alive():
+                raise RuntimeError(f"the Watchdog's thread {thread.name!r} has ended")
+        reason = self._seal.reason
+        return [Fault("seal", NODE, f"the seal of the rule book is broken: {reason}")] if reason else []
+
+    def _look_at_agents(self, now: float) -> list[Fault]:
+        faults = []
+        for child in self._tree:
+            name, box = child["name"], self._boxes.get(child["name"])
+            if name not in self._pipeline:
+                continue
+            record = self._records.setdefault(name, Record(self._settings.window_s))
+            if child["state"] in ("isolated", "stopped"):
+                record.forgive()
+                continue
+            if box is None or box.pid != child["pid"]:
+                continue
+            failures = Failures(child["failures"], child["failures_in_a_row"])
+            record.see((child["incarnation"], child["pid"]), box.work, failures, now)
+            found = fault(record.conduct(), self._conduct_limits)
+            if found:
+                faults.append(Fault(found[0], name, found[1]))
+        faults += self._restarts.faults(self._tree, self._settings.max_restarts_per_min, now)
+        waiting = [each["name"] for each in self._tree if each["state"] in ("starting", "backoff", "failed")]
+        for name, since_s in self._down.longer_than(waiting, self._settings.down_s, now):
+            child = next(each for each in self._tree if each["name"] == name)
+            why = f": {child['reason']}" if child["reason"] else ""
+            faults.append(Fault("down", name, f"it has not run for {since_s:.0f} s{why}"))
+        return faults
+
+    def _look_at_bus(self, now: float) -> list[Fault]:
+        door = self._door.latest()
+        return [] if door is None else bus_faults(door, self._bus_limits)
+
+    def _look_at_events(self, now: float) -> list[Fault]:
+        faults = []
+        jump = self._clock.fault(time.time(), now, self._settings.max_clock_jump_s)
+        if jump:
+            faults.append(jump)
+        door = self._door.latest()
+        if door is not None and door.status:
+            count = self._violations.see(door.status.get("violations", 0), now)
+            if count > self._settings.max_violations_per_min:
+                faults.append(Fault("violations", NODE, f"the rule book denied {count} orders within a minute"))
+            letters = door.status["signals"]["dead_letters"]
+            if letters:
+                faults.append(Fault("dead_letter", NODE, f"{letters} signals were given up on"))
+        words = {name: box.reason for name, box in self._boxes.items()}
+        faults += tree_faults(self._tree, words)
+        halt = self._home.standing_halt()
+        if halt is not None and halt.get("by") != self._name:
+            faults.append(Fault("halted", NODE, f"halted by {halt.get('by')}: {halt.get('reason')}"))
+        return faults
+
+    def _look_at_resources(self, now: float) -> list[Fault]:
+        settings = self._settings
+        faults = usage_faults(
+            self._usages.latest() or (),
+            {name: each.memory_limit_mb for name, each in self._agents.items()},
+            settings.memory_limit_mb,
+            settings.descriptors_share,
+        )
+        disk = self._disk.latest()
+        return faults + (disk_faults(disk[0], settings.disk_low_mb, settings.disk_full_mb) if disk else [])
+
+    def _look_at_usages(self) -> list[Usage]:
+        return usages([(each["name"], each["incarnation"], each["pid"]) for each in self._tree if each["pid"]])
+
+    # What is done
+
+    def _weigh(self, faults: list[Fault], now: float) -> None:
+        told, orders, self._alerts = alerts.weigh(faults, self._alerts, self._answers, now)
+        for order in orders:
+            self._obey(order)
+        for alert in told:
+            fields = alert.fields()
+            self._control.say(say="event", kind="alert", fields=fields)
+            self._clerk.do(partial(self._log.write, "alert", **fields))
+
+    def _obey(self, order: alerts.Order) -> None:
+        """Have it done by those who can: the supervisors, or the halt that every agent looks at."""
+        fault, answer = order.fault, order.answer
+        if answer == "halt":
+            self._clerk.do(lambda: self._halt(fault.reason if fault.subject == NODE else _about(fault)))
+            if fault.kind not in alerts.CHILD_FAULTS or fault.subject not in self._pipeline:
+                return
+            answer = "isolate"
+        child = next((each for each in self._tree if each["name"] == fault.subject), None)
+        if child is None or child["parent"] is None or child["state"] in ("isolated", "stopped"):
+            return
+        if answer == "isolate":
+            words = {"number": 0, "op": "isolate", "agent": fault.subject, "by": self._name}
+            self._control.say(say="request", **words, reason=f"{fault.kind}: {fault.reason}")
+        else:
+            event = "hung" if fault.kind == "hang" else "replaced"
+            incarnation = child["incarnation"] if fault.incarnation is None else fault.incarnation
+            self._control.say(
+                say="hung", event=event, name=fault.subject, incarnation=incarnation, reason=fault.reason
+            )
+        self._clerk.do(
+            lambda: record(
+                self._home,
+                answer,
+                by=self._name,
+                subject=fault.subject,
+                reason=fault.reason,
+                details={"fault": fault.kind},
+            )
+        )
+
+    def _halt(self, reason: str) -> None:
+        """On the clerk's thread: halt trading, unless it is halted."""
+        if self._home.halt_once(reason, by=self._name, at=time.time()):
+            record(self._home, "halt", by=self._name, reason=reason)
+
+    def _lately_isolated(self) -> dict[str, tuple[float, ...]]:
+        """When it has isolated whom: repeated quarantines are counted across its own restarts."""
+        offset_s = time.time() - time.monotonic()
+        found: dict[str, tuple[float, ...]] = {}
+        with suppress(JournalError, apsw.Error):
+            for act in read_interventions(self._home):
+                recent = act.at > time.time() - self._settings.quarantine_period_s
+                if act.act == "isolate" and act.by == self._name and recent:
+                    found[act.subject] = (*found.get(act.subject, ()), act.at - offset_s)
+        return found
+
+    # What it reads and writes
+
+    def _see_tree(self, tree: list[dict[str, Any]]) -> None:
+        self._tree = tree
+        for child in tree:
+            if child["state"] == "isolated" and child["name"] in self._records:
+                self._records[child["name"]].forgive()
+
+    def _read_boxes(self) -> dict[str, Reading]:
+        found = {}
+        for child in self._tree:
+            box = read(self._home.box(child["name"]))
+            if box is not None and box.pid == child["pid"]:
+                found[child["name"]] = box
+        return found
 
     def _vitals(self, now: float) -> list[Vital]:
         vitals = []
@@ -133,21 +360,85 @@ class WatchdogWorker:
             # The root has no supervisor that could replace it; the guardian watches it.
             if child["pid"] is None or child["parent"] is None or child["name"] == self._name:
                 continue
-            box = read(self._home.box(child["name"]))
-            own = box is not None and box.pid == child["pid"]
+            box = self._boxes.get(child["name"])
+            agent = self._agents.get(child["name"])
             vitals.append(
                 Vital(
                     child["name"],
                     child["pid"],
                     child["incarnation"],
-                    box.beat_age_s if box and own else now - child["since"],
-                    box.trace_id if box and own else "",
-                    box.handler if box and own else "",
+                    box.beat_age_s if box else now - child["since"],
+                    box.trace_id if box else "",
+                    box.handler if box else "",
                     child["state"],
+                    agent.patience_s if agent else 0.0,
                 )
             )
         return vitals
 
+    def _patience_ms(self) -> int:
+        """Until when nothing can have become late: a hang is seen when it is one, not at the next round."""
+        now = time.monotonic()
+        dues = [due - now for due in self._next.values()]
+        dues += [
+            (vital.patience_s or self._limits.patience_s) - vital.beat_age_s + 0.001
+            for vital in self._vitals(now)
+            if vital.state == "running"
+        ]
+        return math.ceil(1000 * min(self._limits.interval_s / 4, *(due for due in dues if due > 0), 1.0))
+
+    def _report(self, now: float) -> dict[str, Any]:
+        """What the status shows of it, and what is left for whoever asks when the gateway does not answer."""
+        held = {each.name: each for each in self._usages.latest() or ()}
+        agents: dict[str, dict[str, Any]] = {}
+        for child in self._tree:
+            name = child["name"]
+            facts: dict[str, Any] = {}
+            if name in held and child["pid"]:
+                facts = {"memory_mb": round(held[name].memory / MIB, 1), "descriptors": held[name].descriptors}
+            if name in self._records:
+                conduct = self._records[name].conduct()
+                box = self._boxes.get(name)
+                facts |= {
+                    "health": round(health(conduct, box.beat_age_s if box else None), 3),
+                    "requests": conduct.requests,
+                    "failures": conduct.failed,
+                    "failures_in_a_row": conduct.failed_in_a_row,
+                    "mean_latency_ms": round(conduct.mean_latency_ms, 3),
+                }
+            agents[name] = facts
+        running = [
+            agents[each["name"]]["health"]
+            for each in self._tree
+            if each["state"] != "isolated" and "health" in agents[each["name"]]
+        ]
+        return {
+            "at": time.time(),
+            "health": round(sum(running) / len(running), 3) if running else None,
+            "agents": agents,
+            "alerts": [
+                {**alert.fields(), "since": round(time.time() - (now - alert.since), 3)}
+                for alert in self._alerts.active()
+            ],
+        }
+
     def _beat(self) -> None:
         self._rounds += 1
         self._box.beat(epoch=self._epoch, handled=self._rounds, received=0, sent=0)
+
+
+def _answers(settings: WatchdogConfig, pipeline: tuple[str, ...]) -> alerts.Answers:
+    return alerts.Answers(
+        msgspec.structs.asdict(settings.answers),
+        pipeline,
+        settings.auto_isolation,
+        settings.emergency_halt,
+        settings.repeat_s,
+        settings.clear_s,
+        settings.max_quarantines,
+        settings.quarantine_period_s,
+    )
+
+
+def _about(fault: Fault) -> str:
+    return f"{fault.subject}: {fault.reason}"
