@@ -22,7 +22,7 @@ from ark.blackbox import BlackBox
 from ark.control import Control, Duty
 from ark.errors import ArkError
 from ark.home import Home
-from ark.storage import fault_of
+from ark.storage import fault_of, halt_for
 
 __all__ = ["EXIT_BOOT", "EXIT_FAILED", "EXIT_OK", "Host", "Worker", "load_object"]
 
@@ -98,8 +98,9 @@ class Host(Actor):  # type: ignore[misc]
 
 
 def _work(duty: Duty, control: Control) -> None:
+    home = Home(Path(duty.home))
     try:
-        box = BlackBox(Home(Path(duty.home)).box(duty.name), incarnation=duty.incarnation)
+        box = BlackBox(home.box(duty.name), incarnation=duty.incarnation)
     except OSError:
         traceback.print_exc()
         os._exit(EXIT_FAILED)
@@ -112,6 +113,8 @@ def _work(duty: Duty, control: Control) -> None:
         worker.run()
     except BaseException as error:  # noqa: BLE001
         fault = fault_of(error, duty.name)
+        if fault and fault.damaged:
+            halt_for(fault, home, duty.name)
         told = fault or error
         box.last_words(told.line if isinstance(told, ArkError) else traceback.format_exc())
         with suppress(OSError):

@@ -35,6 +35,7 @@ __all__ = [
     "STORAGE",
     "Trouble",
     "fault_of",
+    "halt_for",
     "naming",
     "open_journal",
 ]
@@ -138,6 +139,18 @@ def open_journal(
         return connection
 
 
+def halt_for(fault: StorageError, home: Home, name: str) -> None:
+    """Halt trading because of a file that is damaged; nothing where even that cannot be written.
+
+    Args:
+        fault: What is wrong.
+        home: The node's home.
+        name: Who halts.
+    """
+    with suppress(OSError):
+        home.halt_once(fault.line, by=name, at=time.time())
+
+
 class Trouble:
     """What a process waits for: told in its black box and in the log, and a reason to halt where a file is damaged.
 
@@ -171,8 +184,7 @@ class Trouble:
             self._log.write("storage", name=self._name, reason=self.reason)
         self._box.last_words(self.reason)
         if fault.damaged:
-            with suppress(OSError):
-                self._home.halt_once(self.reason, by=self._name, at=time.time())
+            halt_for(fault, self._home, self._name)
 
     def end(self) -> None:
         """It is over."""

@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
 import pytest
+
+_PAGE = 4096
 
 
 def need_root(why: str) -> None:
@@ -67,8 +70,27 @@ def unwritable(*paths: Path) -> Iterator[None]:
         subprocess.run(["chattr", "-i", *map(str, paths)], check=True)
 
 
-def damage(path: Path) -> None:
-    """Write over the last page of a database."""
+def damage(path: Path, *, backup: Path, from_page: int = 0) -> None:
+    """Write over pages of a database that nobody has open, after a copy was made.
+
+    Args:
+        path: The database.
+        backup: The folder for the copy.
+        from_page: The first page that is written over, from 1; 0 for only the last one.
+    """
+    apsw.Connection(str(path)).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    shutil.copy(path, backup)
+    pages = path.stat().st_size // _PAGE
+    first = from_page or pages
     with open(path, "r+b") as file:
-        file.seek(-4096, os.SEEK_END)
-        file.write(b"\xff" * 4096)
+        file.seek((first - 1) * _PAGE)
+        file.write(b"\xff" * (pages - first + 1) * _PAGE)
+
+
+def put_back(path: Path, backup: Path) -> None:
+    """Put the copy back in the place of a damaged database, as docs/operations.md says."""
+    fresh = path.with_suffix(".fresh")
+    shutil.copy(backup / path.name, fresh)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    fresh.replace(path)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
 from typing import Any
 
-from ark.errors import ArkError
+import pytest
+
+from ark.client import Client
+from ark.errors import ArkError, RequestError
 from ark.journal import open_for_reading
-from tests.disk import filled, small_disk
-from tests.node import ECHO, Node, node, wait_until
+from ark.storage import KNOWN
+from tests.chaos.test_kills import FAST_HANDS, made_up_signals
+from tests.disk import damage, filled, put_back, small_disk, unwritable
+from tests.node import ECHO, Node, ended, node, wait_until
+from tests.promises import check_promises
 
 SIGNAL = {"symbol": "A", "direction": "long", "price": 1.0}
 
@@ -19,9 +29,10 @@ SIGNAL = {"symbol": "A", "direction": "long", "price": 1.0}
 class Feeder(threading.Thread):
     """Sends signals as a careful client does: with trace ids of its own, again and again until they are taken."""
 
-    def __init__(self, one: Node) -> None:
+    def __init__(self, one: Node, signals: Iterator[dict[str, Any]]) -> None:
         super().__init__()
         self._node = one
+        self._signals = signals
         self._finished = threading.Event()
         self.accepted: list[str] = []
 
@@ -47,8 +58,8 @@ class Feeder(threading.Thread):
 
 
 @contextmanager
-def feeding(one: Node) -> Iterator[Feeder]:
-    feeder = Feeder(one)
+def feeding(one: Node, signals: Iterator[dict[str, Any]] | None = None) -> Iterator[Feeder]:
+    feeder = Feeder(one, signals or repeat(SIGNAL))
     feeder.start()
     try:
         yield feeder
@@ -67,6 +78,12 @@ def troubles(one: Node) -> dict[str, str]:
 
 def waits(one: Node, name: str, what: str) -> Any:
     return wait_until(lambda: what in troubles(one).get(name, ""), f"{name} says {what!r}")
+
+
+def refused(client: Client, made: dict[str, Any]) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        client.inject(made)
+    return caught.value
 
 
 def ready(one: Node) -> None:
@@ -113,3 +130,134 @@ def test_a_full_disk_stops_the_signals_and_not_the_node_and_what_was_accepted_en
         assert one.status()["halt_reason"] == "no disk"
         assert one.run("ark-run", "resume", "--reason", "room again").returncode == 0
         assert one.status()["halted"] is False
+
+
+def test_a_full_disk_under_the_trading_pipeline_costs_no_order_and_doubles_none() -> None:
+    with small_disk("160m") as disk, node(FAST_HANDS, folder=disk) as one:
+        with feeding(one, made_up_signals(100_000, seed=5)) as feeder:
+            wait_until(lambda: len(feeder.accepted) > 100, "signals flow")
+            with filled(disk):
+                waits(one, "gateway", "no space is left")
+                with one.client(timeout_s=1.0) as client:
+                    refusal = refused(client, next(made_up_signals(1, seed=6)))
+                assert (refusal.code, "no space is left" in str(refusal)) == ("busy", True)
+            ready(one)
+            before = len(feeder.accepted)
+            wait_until(lambda: len(feeder.accepted) > before + 100, "signals flow again")
+        assert one.process is not None
+        assert one.process.poll() is None
+        with one.client() as client:
+            wait_until(lambda: all(ended(client, each) for each in feeder.accepted), "all have their outcome", 60.0)
+        assert one.status()["signals"]["dead_letters"] == 0
+        one.stop()
+        check_promises(lambda name: open_for_reading(one.home.data / f"{name}.db"))
+
+
+def test_a_file_that_became_read_only_is_waited_for_and_the_signals_in_hand_are_not_blamed() -> None:
+    with node(ECHO) as one, one.client() as client:
+        client.inject(SIGNAL)
+        pid = one.child("beta")["pid"]
+        with unwritable(one.home.data / "beta.db"):
+            os.kill(pid, signal.SIGKILL)
+            waits(one, "beta", "beta.db is read-only")
+            taken = [each["trace_id"] for each in client.inject_many([SIGNAL] * 5)]
+            assert one.child("omega")["state"] == "running"
+            assert one.status()["halted"] is False
+        ready(one)
+        wait_until(lambda: all(ended(client, each) for each in taken), "every signal has its outcome")
+        assert one.status()["signals"]["dead_letters"] == 0
+        everything_ended_once(one, taken)
+
+
+def test_a_gateway_whose_file_is_read_only_answers_and_takes_nothing_in() -> None:
+    with node(ECHO) as one, one.client(timeout_s=1.0) as client:
+        pid = one.child("gateway")["pid"]
+        with unwritable(one.home.data / "gateway.db"):
+            os.kill(pid, signal.SIGKILL)
+            waits(one, "gateway", "gateway.db is read-only")
+            refusal = refused(client, SIGNAL)
+            assert (refusal.code, "read-only" in str(refusal)) == ("busy", True)
+            assert client.request("halt", reason="look at the disk")["halted"] is True
+            assert client.status()["signals"]["accepted"] is None
+        ready(one)
+        accepted = client.inject(SIGNAL)["trace_id"]
+        assert client.outcome(accepted, timeout_s=10.0)["status"] == "executed"
+
+
+def test_damaged_files_halt_trading_and_each_is_waited_for_until_it_is_put_back(tmp_path: Path) -> None:
+    with node(FAST_HANDS) as one:
+        made = list(made_up_signals(120, seed=7))
+        with one.client() as client:
+            taken = [each["trace_id"] for each in client.inject_many(made[:100])]
+            wait_until(lambda: all(ended(client, each) for each in taken), "every signal has its outcome")
+        one.stop()
+        for name in ("gateway", "hrm", "kenny", "aletheia"):
+            damage(one.home.data / f"{name}.db", backup=tmp_path)
+        one.start(wait=False)
+        wait_until(lambda: "gateway.db is damaged" in (one.home.halt_reason() or ""), "trading is halted")
+        waits(one, "gateway", "gateway.db is damaged")
+        put_back(one.home.data / "gateway.db", tmp_path)
+        waits(one, "hrm", "hrm.db is damaged")
+        wait_until(lambda: "gateway" not in troubles(one), "the gateway goes on")
+        with one.client() as client:
+            taken += [each["trace_id"] for each in client.inject_many(made[100:])]
+        for name in ("hrm", "kenny", "aletheia"):
+            waits(one, name, f"{name}.db is damaged")
+            assert "put it back from a backup" in troubles(one)[name]
+            put_back(one.home.data / f"{name}.db", tmp_path)
+        ready(one)
+        assert "waits: storage: gateway.db is damaged" in one.output.read_text()
+        assert one.run("ark-run", "resume", "--reason", "put back").returncode == 0
+        with one.client() as client:
+            wait_until(lambda: all(ended(client, each) for each in taken), "every signal has its outcome")
+            assert one.status()["signals"]["dead_letters"] == 0
+        one.stop()
+        check_promises(lambda name: open_for_reading(one.home.data / f"{name}.db"))
+
+
+def test_damage_that_is_found_at_work_is_looked_for_thoroughly_from_then_on(tmp_path: Path) -> None:
+    with node(ECHO) as one, one.client() as client:
+        taken = [each["trace_id"] for each in client.inject_many([SIGNAL] * 50)]
+        wait_until(lambda: all(ended(client, each) for each in taken), "every signal has its outcome")
+        client.request("isolate", agent="beta", reason="to damage its file")
+        damage(one.home.data / "beta.db", backup=tmp_path, from_page=2)
+        client.request("release", agent="beta", reason="damaged")
+        taken += [each["trace_id"] for each in client.inject_many([SIGNAL] * 5)]
+        waits(one, "beta", "beta.db is damaged")
+        assert "beta.db is damaged" in one.status()["halt_reason"]
+        pid = one.child("beta")["pid"]
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: one.child("beta")["pid"] not in (None, pid), "another process tries")
+        waits(one, "beta", "beta.db is damaged")
+        put_back(one.home.data / "beta.db", tmp_path)
+        ready(one)
+        everything_ended_once(one, [*taken, client.inject(SIGNAL)["trace_id"]])
+        assert one.status()["signals"]["dead_letters"] == 0
+
+
+def test_a_database_that_has_vanished_is_not_begun_anew_in_silence(tmp_path: Path) -> None:
+    with node(ECHO) as one:
+        with one.client() as client:
+            client.outcome(client.inject(SIGNAL)["trace_id"], timeout_s=10.0)
+        one.stop()
+        damage(one.home.data / "beta.db", backup=tmp_path)
+        (one.home.data / "beta.db").unlink()
+        one.start(wait=False)
+        waits(one, "beta", "beta.db was here and has vanished")
+        assert not (one.home.data / "beta.db").exists()
+        assert "beta.db" in one.status()["halt_reason"]
+        known = one.home.data / KNOWN
+        known.write_text("".join(f"{each}\n" for each in known.read_text().split() if each != "beta.db"))
+        ready(one)
+        with one.client() as client:
+            assert client.outcome(client.inject(SIGNAL)["trace_id"], timeout_s=10.0)["status"] == "executed"
+        assert "beta.db" in known.read_text().split()
+
+
+def test_a_node_does_not_start_on_a_full_disk_and_says_why() -> None:
+    with small_disk() as disk, node(ECHO, folder=disk, start=False) as one, filled(disk):
+        done = one.run("ark-run", "start")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "No space left on device" in done.stderr
+        assert "at least 1 MiB must be free" in done.stderr
