@@ -381,7 +381,7 @@ class Home:
             found = {}
         if abs(time.time() - found.get("at", 0.0)) > _REPORT_FRESH_S:
             found = {}
-        return {"health": None, "agents": {}, "alerts": [], **found}
+        return {"health": None, "agents": {}, "alerts": [], "webhook": None, **found}
 
     def free_bytes(self) -> int | None:
         """Free space on the disk under the node's data; None where it cannot be told."""

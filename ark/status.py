@@ -61,6 +61,7 @@ def compose(
         "signals": dict(signals),
         "health": watched["health"],
         "alerts": watched["alerts"],
+        "webhook": watched["webhook"],
     }
 
 

@@ -150,6 +150,13 @@ def _node_lines(status: Status, width: int) -> list[str]:
         lines.append(f"{'signals:':<{width}} {counts}")
     if status.get("refused"):
         lines.append(f"{'refused:':<{width}} {status['refused']} attempts (`supervisor events` says whose)")
+    for alert in status.get("alerts") or ():
+        label = f"{_plain(alert.get('severity', 'alert'))}:"
+        since = time.strftime("%H:%M:%S", time.localtime(alert.get("since")))
+        text = (
+            f"{_plain(alert.get('name'))} {_plain(alert.get('fault'))} since {since}: {_plain(alert.get('reason'))}"
+        )
+        lines.append(f"{label:<{width}} {text}")
     if status.get("halted"):
         reason = _plain(status.get("halt_reason") or "no reason given")
         lines.append(f"{'trading:':<{width}} {'HALTED':<{STATE_WIDTH}} {reason} (`ark-run resume` lifts it)")

@@ -54,6 +54,7 @@ from supervisor.monitors import (
     usage_faults,
 )
 from supervisor.probes import Clerk, Probe, ask_door, usages, write_report
+from supervisor.webhook import Webhook
 
 __all__ = ["SealWatch", "WatchdogWorker"]
 
@@ -149,6 +150,7 @@ class WatchdogWorker:
         self._usages = Probe("usages", settings.resources_interval_s, self._look_at_usages)
         self._disk = Probe("disk", settings.resources_interval_s, lambda: (self._home.free_bytes(),))
         self._clerk = Clerk()
+        self._webhook = Webhook.of(self._home, settings)
         self._hangs = Memory()
         self._alerts = alerts.Memory()
         self._records: dict[str, Record] = {}
@@ -168,6 +170,8 @@ class WatchdogWorker:
         self._alerts = alerts.Memory(quarantines=self._lately_isolated())
         for thread in (self._seal, self._door, self._usages, self._disk, self._clerk):
             thread.start()
+        if self._webhook is not None:
+            self._webhook.start()
 
     def run(self) -> None:
         """Watch until told to stop."""
@@ -288,6 +292,8 @@ class WatchdogWorker:
             self._obey(order)
         for alert in told:
             fields = alert.fields()
+            if self._webhook is not None:
+                self._webhook.put({"at": time.time(), **fields})
             self._control.say(say="event", kind="alert", fields=fields)
             self._clerk.do(partial(self._log.write, "alert", **fields))
 
@@ -416,6 +422,7 @@ class WatchdogWorker:
             "at": time.time(),
             "health": round(sum(running) / len(running), 3) if running else None,
             "agents": agents,
+            "webhook": None if self._webhook is None else self._webhook.state(),
             "alerts": [
                 {**alert.fields(), "since": round(time.time() - (now - alert.since), 3)}
                 for alert in self._alerts.active()

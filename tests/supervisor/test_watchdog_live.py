@@ -1,0 +1,266 @@
+"""The Watchdog over real nodes: what it sees, what it has done about it, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ark.interventions import read
+from tests.node import ECHO, Node, comes_back, ended, node, wait_until
+
+QUICK = """
+[watchdog]
+agents_interval_s = 0.1
+bus_interval_s = 0.1
+events_interval_s = 0.1
+resources_interval_s = 0.1
+clear_s = 0.5
+"""
+MISBEHAVING = ECHO.replace("tests.echo_agents:Middle", "tests.supervisor.misbehaving:Misbehaving")
+SIGNAL = {"symbol": "AAPL", "direction": "long", "price": 100.0}
+
+
+@contextmanager
+def watched(config: str = "", settings: str = "") -> Iterator[Node]:
+    """A node whose second agent does what a signal's metadata says, under a Watchdog that looks often."""
+    with node((config or MISBEHAVING) + QUICK + settings) as one:
+        yield one
+
+
+def alerts(one: Node, **wanted: Any) -> list[dict[str, Any]]:
+    """The alerts in the log that have these fields, oldest first."""
+    lines = [json.loads(line) for line in (one.home.logs / "supervision.log").read_text().splitlines()]
+    return [
+        line
+        for line in lines
+        if line["event"] == "alert" and all(line.get(key) == value for key, value in wanted.items())
+    ]
+
+
+def acts(one: Node, by: str = "watchdog") -> list[tuple[str, str]]:
+    """What was done to the node, as act and subject."""
+    return [(act.act, act.subject) for act in read(one.home) if act.by == by]
+
+
+def inject(one: Node, count: int = 1, **metadata: Any) -> list[str]:
+    with one.client() as client:
+        results = client.inject_many([{**SIGNAL, "metadata": metadata} for _ in range(count)])
+    return [result["trace_id"] for result in results]
+
+
+def outcomes(one: Node, traces: list[str]) -> list[str]:
+    """How they ended, once all have."""
+    with one.client() as client:
+        return [
+            wait_until(lambda trace_id=trace_id: ended(client, trace_id), f"{trace_id} has ended")["status"]
+            for trace_id in traces
+        ]
+
+
+def raised(one: Node, fault: str, **wanted: Any) -> dict[str, Any]:
+    found: list[dict[str, Any]] = wait_until(
+        lambda: alerts(one, fault=fault, state="raised", **wanted), f"the alert {fault}", within_s=40.0
+    )
+    return found[0]
+
+
+def state(one: Node, name: str) -> Callable[[], str]:
+    return lambda: str(one.child(name)["state"])
+
+
+def test_an_agent_that_fails_again_and_again_is_isolated_and_after_its_release_judged_anew() -> None:
+    with watched() as one:
+        bad = inject(one, 6, does="raise")
+        wait_until(lambda: state(one, "beta")() == "isolated", "beta is isolated", within_s=60.0)
+        alert = raised(one, "failures", name="beta")
+        assert (alert["severity"], alert["answer"]) == ("critical", "isolate")
+        assert "5 signals failed in a row" in alert["reason"]
+        assert "supervisor release beta" in alert["advice"]
+        assert ("isolate", "beta") in acts(one)
+        assert "failures: 5 signals failed in a row" in one.child("beta")["reason"]
+
+        good = inject(one, 3)
+        with one.client() as client:
+            assert all(ended(client, trace_id) is None for trace_id in good), "nothing reaches an isolated agent"
+            client.request("release", agent="beta", reason="mended")
+        assert outcomes(one, bad + good) == ["failed"] * 6 + ["executed"] * 3
+        raised(one, "dead_letter")
+        assert state(one, "beta")() == "running"
+        assert acts(one).count(("isolate", "beta")) == 1, "one more failure is not the sixth in a row"
+
+
+def test_failures_that_an_agent_tells_of_count_as_well() -> None:
+    with watched() as one:
+        traces = inject(one, 7, does="fail")
+        alert = raised(one, "failures", name="beta")
+        assert alert["reason"] == "7 signals failed in a row" or "failed in a row" in alert["reason"]
+        wait_until(lambda: state(one, "beta")() == "isolated", "beta is isolated")
+        with one.client() as client:
+            client.request("release", agent="beta", reason="mended")
+        assert outcomes(one, traces) == ["executed"] * 7, "they were answered"
+
+
+def test_a_great_share_of_failures_isolates_also_where_good_ones_are_among_them() -> None:
+    with watched() as one:
+        for _ in range(6):
+            inject(one, 1, does="fail")
+            inject(one, 2)
+        alert = raised(one, "failure_rate", name="beta")
+        assert "33%" in alert["reason"]
+        wait_until(lambda: state(one, "beta")() == "isolated", "beta is isolated")
+
+
+def test_an_agent_that_is_too_slow_is_isolated() -> None:
+    with watched(settings="max_latency_ms = 20\n") as one:
+        inject(one, 12, does="sleep", for_s=0.05)
+        alert = raised(one, "latency", name="beta")
+        assert alert["answer"] == "isolate"
+        wait_until(lambda: state(one, "beta")() == "isolated", "beta is isolated")
+
+
+def test_an_agent_that_takes_too_much_memory_is_restarted_each_time() -> None:
+    config = MISBEHAVING.replace("[agents.beta]\n", "[agents.beta]\nmemory_limit_mb = 120\n")
+    with watched(config) as one:
+        for _ in range(2):
+            pid = one.child("beta")["pid"]
+            traces = inject(one, 1, does="leak_memory", mib=150)
+            comes_back(one, "beta", pid)
+            assert outcomes(one, traces) == ["executed"]
+        assert raised(one, "memory", name="beta")["answer"] == "restart"
+        assert acts(one).count(("restart", "beta")) == 2
+        assert len(alerts(one, fault="memory", state="raised")) <= 2
+        assert one.child("alpha")["restarts"] == 0
+
+
+def test_an_agent_that_never_closes_its_files_is_restarted() -> None:
+    with watched(settings="descriptors_share = 0.5\n") as one:
+        pid = one.child("beta")["pid"]
+        inject(one, 1, does="leak_descriptors", share=0.6)
+        comes_back(one, "beta", pid)
+        assert "file descriptors open" in raised(one, "descriptors", name="beta")["reason"]
+
+
+def test_a_hang_is_noticed_within_two_heartbeats_and_told() -> None:
+    with node(MISBEHAVING + "[watchdog]\ninterval_s = 0.5\n") as one:
+        pid = one.child("beta")["pid"]
+        traces = inject(one, 1, does="sleep", for_s=30.0, once=str(one.home.path / "slept"))
+        comes_back(one, "beta", pid)
+        alert = raised(one, "hang", name="beta")
+        assert traces[0] in alert["reason"], "it says in which signal"
+        assert "handle" in alert["reason"]
+        assert outcomes(one, traces) == ["executed"]
+
+
+def test_an_agent_with_more_patience_may_take_its_time() -> None:
+    config = MISBEHAVING.replace("[agents.beta]\n", "[agents.beta]\npatience_s = 20\n")
+    with node(config + "[watchdog]\ninterval_s = 0.2\n") as one:
+        traces = inject(one, 1, does="sleep", for_s=2.0)
+        assert outcomes(one, traces) == ["executed"]
+        assert one.child("beta")["restarts"] == 0
+        assert not alerts(one, fault="hang")
+
+
+def test_the_same_agent_isolated_again_and_again_halts_trading_also_after_the_watchdog_was_killed() -> None:
+    with watched(settings="max_quarantines = 2\nmax_failures_in_a_row = 1\n") as one:
+        for round_ in range(2):
+            inject(one, 1, does="fail")
+            wait_until(lambda: state(one, "beta")() == "isolated", "beta is isolated")
+            if not round_:
+                assert one.home.halt_reason() is None
+                pid = one.child("watchdog")["pid"]
+                os.kill(pid, signal.SIGKILL)
+                wait_until(lambda pid=pid: one.child("watchdog")["pid"] not in (None, pid), "a new Watchdog")
+                with one.client() as client:
+                    client.request("release", agent="beta", reason="mended")
+        halt = wait_until(one.home.standing_halt, "trading is halted")
+        assert (halt["by"], "isolated 2 times" in halt["reason"]) == ("watchdog", True)
+        assert raised(one, "quarantines", name="beta")["severity"] == "emergency"
+        assert ("halt", "") in acts(one)
+
+
+def test_a_person_that_halts_is_told_to_everybody_who_listens() -> None:
+    with watched() as one:
+        assert one.run("ark-run", "halt", "--reason", "the market is odd").returncode == 0
+        alert = raised(one, "halted")
+        assert alert["severity"] == "emergency"
+        assert "the market is odd" in alert["reason"]
+        assert one.run("ark-run", "resume", "--reason", "calm again").returncode == 0
+        wait_until(lambda: alerts(one, fault="halted", state="cleared"), "the alert is cleared")
+
+
+def test_a_child_that_is_restarted_too_often_is_told_of() -> None:
+    with watched(settings="max_restarts_per_min = 3\n") as one:
+        for _ in range(5):
+            pid = one.child("alpha")["pid"]
+            os.kill(pid, signal.SIGKILL)
+            comes_back(one, "alpha", pid)
+        assert "killed by SIGKILL" in raised(one, "restarts", name="alpha")["reason"]
+        assert state(one, "alpha")() == "running", "a warning does nothing"
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault", "halted"),
+    [
+        ("disk_low_mb = 1000000000\n", "disk_low", False),
+        ("disk_full_mb = 1000000000\n", "disk_full", True),
+        ("disk_full_mb = 1000000000\nemergency_halt = false\n", "disk_full", False),
+        ('disk_full_mb = 1000000000\nanswers.disk_full = "warn"\n', "disk_full", False),
+        ("max_round_trip_ms = 0.000001\n", "front_door", False),
+        ("max_round_trip_ms = 0.000001\nanswers.front_door = 'halt'\n", "front_door", True),
+    ],
+)
+def test_faults_of_the_node_warn_or_halt_as_the_table_says(settings: str, fault: str, halted: bool) -> None:
+    with watched(settings=settings) as one:
+        alert = raised(one, fault, name="node")
+        assert alert["answer"] == ("halt" if halted else "warn")
+        if halted:
+            wait_until(one.home.halt_reason, "trading is halted")
+        else:
+            assert one.home.halt_reason() is None
+
+
+def test_who_may_not_isolate_warns() -> None:
+    with watched(settings="auto_isolation = false\nmax_failures_in_a_row = 1\n") as one:
+        traces = inject(one, 2, does="fail")
+        assert raised(one, "failures", name="beta")["answer"] == "warn"
+        assert outcomes(one, traces) == ["executed"] * 2
+        assert state(one, "beta")() == "running"
+
+
+def test_the_status_shows_health_figures_and_alerts() -> None:
+    with watched(settings="disk_low_mb = 1000000000\n") as one:
+        outcomes(one, inject(one, 3))
+        wait_until(lambda: one.status()["alerts"], "the status shows the alert")
+
+        def seen() -> bool:
+            return bool(one.child("beta").get("requests") == 3)
+
+        wait_until(seen, "the Watchdog has counted them")
+        beta = one.child("beta")
+        assert (beta["health"], beta["failures"]) == (1.0, 0)
+        assert beta["memory_mb"] > 5
+        assert beta["descriptors"] > 5
+        assert one.status()["health"] == 1.0
+        text = one.run("supervisor", "status").stdout
+        assert "warning:" in text
+        assert "node disk_low since" in text
+
+
+def test_back_pressure_keeps_a_mailbox_from_filling() -> None:
+    config = "[gateway]\nwindow = 5000\nback_pressure = 20\n" + MISBEHAVING
+    with watched(config, settings="max_queue_depth = 600\n") as one:
+        traces = inject(one, 300, does="sleep", for_s=0.005)
+        deepest = 0
+        while True:
+            status = one.status()
+            deepest = max(deepest, *(child["mailbox_depth"] or 0 for child in status["children"]))
+            if status["signals"]["completed"] == 300:
+                break
+        assert deepest < 300, "not everything lay in one mailbox"
+        assert set(outcomes(one, traces)) == {"executed"}
