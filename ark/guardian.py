@@ -31,6 +31,7 @@ from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
 from ark.key_book import KeyBook
 from ark.lineage import adopt_orphans, end, reap
+from ark.log import Log
 from ark.notify import Notifier, Phase, Report
 from ark.privacy import redact
 from ark.storage import ROOM, STORAGE
@@ -69,6 +70,8 @@ class Guardian:
         self._notifier = notifier or Notifier()
         self._report = Report(self._notifier.watchdog_s)
         self._round_s = min(_ROUND_S, (self._notifier.watchdog_s or 60.0) / 4)
+        self._log = Log(home.logs / "supervision.log")
+        self._began = False
         self._stopping = False
         self._rebuilds: deque[float] = deque()
         self._pulse = _Pulse(config.watchdog.interval_s * (config.watchdog.missed + 3))
@@ -86,7 +89,10 @@ class Guardian:
             self._run()
         except ArkError as error:
             self._notifier.tell(f"STATUS={redact(' '.join(error.line.split()))}")
+            if self._began:
+                self._log.write("node_failed", reason=error.line)
             raise
+        self._log.write("node_stopped")
 
     def _run(self) -> None:
         os.umask(0o077)  # whatever a node writes, Thespian's logs included, is for its owner only
@@ -100,6 +106,8 @@ class Guardian:
         adopt_orphans()
         engine = Engine(self._home, ROOT)
         try:
+            self._began = True
+            self._log.write("node_started", pid=os.getpid(), version=ark.__version__)
             self._home.clear_run()
             self._check_keys()
             self._check_ports()
@@ -175,6 +183,7 @@ class Guardian:
                 )
             self._bear(reason)
             downfall = reason or "its root was killed"
+            self._log.write("rebuilt", reason=downfall)
             self._say(f"the tree is down ({downfall}); building it anew")
             phase = "rebuilding"
             self._tell(None, phase, downfall)

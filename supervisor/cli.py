@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections import deque
@@ -11,10 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ark.cli import EXIT_ERROR, EXIT_OK, EXIT_USAGE, run_guarded
 from ark.client import Client
 from ark.errors import NodeError
 from ark.home import Home, default_home
+from supervisor import doctor
 from supervisor.rendering import STYLES, Status, absent, as_json, event_line, is_well, status_lines, tree_lines
 
 __all__ = ["EXIT_DEGRADED", "EXIT_ERROR", "EXIT_NOTHING_RUNS", "EXIT_OK", "EXIT_USAGE", "main"]
@@ -30,6 +34,9 @@ ORDER_TIMEOUT_S = 15.0
 REFRESH_S = 1.0
 LAST_EVENTS = 20
 
+LINES_READ = 20_000
+"""How far back the doctor reads."""
+
 _DESCRIPTION = "See what runs in an ARK node and why not, and put one child aside, back, or anew."
 _EPILOG = """\
 examples:
@@ -41,10 +48,13 @@ examples:
   supervisor release joey --reason "model replaced"  start it anew; what waited flows again
   supervisor restart kyle --reason "new settings"    an orderly stop and a start
   supervisor events --follow                         what happened, and what happens
+  supervisor doctor                                  what is wrong, why, and what to do next
+  supervisor doctor joey                             the same about joey, with what came before
 
-exit codes of status and tree:
+exit codes of status, tree and doctor:
   0  all is well
-  3  something is degraded: a child does not run, trading is halted, the node does not answer
+  3  something is degraded: a child does not run, trading is halted, the node does not answer; for doctor, also
+     whatever else it finds to be wrong
   4  nothing runs
 other commands: 0 done, 1 error, 2 wrong command line
 """
@@ -99,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
             metavar="TEXT",
             help="why; it stands in the status and in the events" + ("" if needed else " (optional)"),
         )
+    explain = add("doctor", _doctor, "say what is wrong, why, what came before, and what to do next")
+    explain.add_argument("agent", metavar="AGENT", type=_text, nargs="?", help="only this child, and the node")
     events = add("events", _events, "print what happened last")
     events.add_argument(
         "--last", type=_count, default=LAST_EVENTS, metavar="N", help="how many (default: %(default)s)"
@@ -200,6 +212,46 @@ def _order(arguments: argparse.Namespace) -> int:
         reply = client.request(arguments.command, agent=arguments.agent, reason=arguments.reason)
     print(as_json(reply) if arguments.json else f"{arguments.agent}: {reply.get('state', 'done')}")
     return EXIT_OK
+
+
+# Explaining
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    code, status, _ = _look(arguments.home)
+    home = Home(arguments.home)
+    names = [child["name"] for child in status["children"]]
+    if arguments.agent and names and arguments.agent not in names:
+        raise NodeError(f"there is no {arguments.agent!r} here", hint=f"there are {', '.join(names)}")
+    now = time.time()
+    findings = doctor.examine(
+        status,
+        _past_events(home, LINES_READ),
+        _watchdog_report(home),
+        now,
+        runs=code != EXIT_NOTHING_RUNS,
+        agent=arguments.agent or "",
+        free_bytes=home.free_bytes(),
+        option="" if home.path == Home(default_home()).path else f" --home {shlex.quote(str(home.path))}",
+    )
+    is_wrong = doctor.is_wrong(findings)
+    if arguments.json:
+        print(
+            as_json({"at": now, "well": not is_wrong, "findings": [msgspec.to_builtins(each) for each in findings]})
+        )
+    else:
+        print("\n".join(doctor.lines(findings, now)))
+    if code == EXIT_NOTHING_RUNS:
+        return code
+    return EXIT_DEGRADED if is_wrong else EXIT_OK
+
+
+def _watchdog_report(home: Home) -> dict[str, Any] | None:
+    try:
+        found = json.loads((home.run / "watchdog.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 # Events
