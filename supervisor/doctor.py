@@ -46,7 +46,9 @@ _ABOUT_NODE = frozenset(
 _SAID_ELSEWHERE = frozenset(("halted", "isolated", "disk_low", "disk_full", "dead_letter"))
 """Faults of alerts that a finding of its own tells of."""
 _OF_LIFE = frozenset(("hang", "restarts", "down", "quarantines", "failures", "failure_rate", "latency", "storage"))
-"""Faults of one child, told with the finding about it where there is one."""
+"""Faults of one child, told with the finding about it where something is wrong with it."""
+_OVER_SOON = frozenset(("hang", "restarts"))
+"""The same, told also with what is merely worth knowing: the child runs again."""
 _SILENT = ("stopped", "unreachable")
 """States that a status has which nobody answered with."""
 
@@ -113,7 +115,8 @@ def examine(
     case = _Case(status, entries(events), report, now, option)
     found = [*case.node(runs), *case.disk(free_bytes), *case.clock()]
     if runs:
-        found += [*case.children(), *case.letters(), *case.webhook(), *case.alerts()]
+        children = list(case.children())
+        found += [*children, *case.letters(), *case.webhook(), *case.alerts(children)]
     if agent:
         found = [each for each in found if each.subject in (agent, NODE)]
         if not any(each.subject == agent for each in found):
@@ -579,16 +582,17 @@ class _Case:
                 advice=(Step("timedatectl", "is the clock right, and is it kept so?"),),
             )
 
-    def alerts(self) -> Iterable[Finding]:
-        """What the Watchdog tells of and nothing above has told."""
-        restless = {
-            plain(child.get("name"))
-            for child in self.known
-            if child.get("state") != "running" or len(self._ends(plain(child.get("name")))) >= LOOP
-        }
+    def alerts(self, told: Sequence[Finding]) -> Iterable[Finding]:
+        """What the Watchdog tells of and nothing else has told.
+
+        Args:
+            told: What was found about children.
+        """
+        worst = {each.subject: each.severity for each in told}
         for each in self.active:
             fault, name = plain(each.get("fault")), plain(each.get("name")) or NODE
-            if fault in _SAID_ELSEWHERE or (fault in _OF_LIFE and name in restless):
+            known = _OF_LIFE if worst.get(name, "note") != "note" else _OVER_SOON if name in worst else frozenset()
+            if fault in known or fault in _SAID_ELSEWHERE:
                 continue
             severity, answer = plain(each.get("severity")), plain(each.get("answer")) or "warn"
             what = f"{name}: {plain(each.get('reason'))}" if name != NODE else plain(each.get("reason"))

@@ -300,6 +300,14 @@ def test_an_alert_that_says_the_same_as_a_finding_is_not_told_twice() -> None:
     assert len(examine(sick, [], report(*active), NOW)) == 3
 
 
+def test_a_hang_that_is_over_is_told_once_and_other_trouble_of_that_child_besides() -> None:
+    log = [event(9, "hung", reason="no heartbeat")]
+    active = [alert("hang", "joey"), alert("latency", "joey", reason="slow")]
+
+    assert [each.severity for each in examine(status(), log, report(active[0]), NOW)] == ["note"]
+    assert examine(status(), log, report(*active), NOW)[0].what == "joey: slow"
+
+
 def test_a_report_that_is_old_is_not_believed_and_told() -> None:
     old = report(alert("memory", "joey"), at=NOW - 60)
 
