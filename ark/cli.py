@@ -29,6 +29,7 @@ first steps:
   ark-run inject signals.jsonl    send signals, print each outcome
   ark-run trace TRACE_ID          one signal's story
   ark-run held                    decisions that wait for you
+  ark-run dead-letters list       signals that the pipeline gave up on
 """
 
 

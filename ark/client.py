@@ -204,6 +204,58 @@ class Client:
         """Rule that a held signal must not go on; as `approve`."""
         return self.request("refuse", trace_id=trace_id, reason=reason, by=by)
 
+    def dead_letters(self, *, limit: int = MOST_HELD, everything: bool = False) -> list[dict[str, Any]]:
+        """The dead letters that nobody has dealt with, newest first. For operators.
+
+        Args:
+            limit: At most so many.
+            everything: Also those that were dealt with.
+
+        Returns:
+            For each `trace_id`, `symbol`, `accepted_at`, `died_at`, `agent`, `strikes`, `reason` in one line, and
+            `act`, what was done about it.
+        """
+        reply = self.request("dead_letters", limit=limit, all=everything, patience_s=2.0)
+        letters: list[dict[str, Any]] = reply["dead_letters"]
+        return letters
+
+    def dead_letter(self, trace_id: str) -> dict[str, Any]:
+        """One dead letter with its signal, its outcome and the whole reason. For operators.
+
+        Returns:
+            As in `dead_letters`, and `signal`, `outcome`, `order` (`none`, `sent` or `unknown`) and `obstacle`: why
+            it must not be retried, empty where it may be.
+
+        Raises:
+            RequestError: With code `unknown_trace`, or `refused` where it is no dead letter.
+        """
+        letter: dict[str, Any] = self.request("dead_letter", trace_id=trace_id, patience_s=2.0)["dead_letter"]
+        return letter
+
+    def retry(self, trace_id: str, *, reason: str, by: str = "", fresh: bool = False) -> dict[str, Any]:
+        """Send a dead letter's signal anew, under a trace id of its own. For operators.
+
+        Asked once: where no answer comes, ask how it stands with `dead_letter`.
+
+        Args:
+            trace_id: The dead letter's.
+            reason: Why; not empty.
+            by: Who wants it; `operator` where absent.
+            fresh: Give it the present time. Otherwise it stays as old as it was, and Kyle refuses signals that are
+                older than 15 minutes.
+
+        Returns:
+            `trace_id`, `act`, and `retry`: the trace id of the new signal.
+
+        Raises:
+            RequestError: With code `refused` where an order may exist, or somebody has dealt with it before.
+        """
+        return self.request("retry", trace_id=trace_id, reason=reason, by=by, fresh=fresh)
+
+    def drop(self, trace_id: str, *, reason: str, by: str = "") -> dict[str, Any]:
+        """Deal with a dead letter by leaving it as it is; as `retry`, whatever orders there are."""
+        return self.request("drop", trace_id=trace_id, reason=reason, by=by)
+
     def status(self) -> dict[str, Any]:
         """The tree, the halt, and the counts of signals."""
         return self.request("status", patience_s=2.0)

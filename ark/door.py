@@ -15,6 +15,7 @@ import msgspec
 
 from ark.delivery import STRIKES, Dispatcher, Pending
 from ark.intake import Intake, read_hold
+from ark.letters import Act, DeadLetter, anew
 from ark.message import Envelope
 from ark.ruling import Ruling, rule
 from ark.signal import Signal
@@ -111,8 +112,7 @@ class Door:
         pending = self.intake.add(trace_id, signal.symbol, payload, now)
         if pending is None:
             return trace_id, "duplicate"
-        self.unfinished_bytes += len(payload)
-        self._fresh[trace_id] = pending
+        self._take(pending)
         return trace_id, "accepted"
 
     def is_unfinished(self, trace_id: str) -> bool:
@@ -182,11 +182,50 @@ class Door:
                 refused.append(pending)
         return refused
 
-    def strike(self, deaths: Iterable[dict[str, Any]]) -> list[Pending]:
+    def retry(self, letter: DeadLetter, *, by: str, reason: str, fresh: bool, now: float) -> Act | None:
+        """Send a dead letter's signal anew, as a signal of its own, and deal with the letter by that.
+
+        Args:
+            letter: One that may be retried; see `ark.letters.obstacle`.
+            by, reason: Who wants it, and why.
+            fresh: Whether it gets the present time; otherwise it stays as old as it was.
+            now: Seconds since the epoch.
+
+        Returns:
+            What was done, not to be told to anyone before `settle`; None where that signal was accepted before.
+        """
+        self._write(durable=True)
+        signal = anew(letter, now=now if fresh else None)
+        pending = self.intake.add(signal.trace_id, signal.symbol, msgspec.msgpack.encode(signal), now)
+        if pending is None:
+            return None
+        act = Act("retried", by, reason, now, signal.trace_id)
+        self.intake.letters.deal(letter.seq, act)
+        self._take(pending)
+        return act
+
+    def drop(self, letter: DeadLetter, *, by: str, reason: str, now: float) -> Act:
+        """Deal with a dead letter by leaving it as it is.
+
+        Args:
+            letter: One with which nobody has dealt.
+            by, reason: Who does it, and why.
+            now: Seconds since the epoch.
+
+        Returns:
+            What was done, not to be told to anyone before `settle`.
+        """
+        self._write(durable=True)
+        act = Act("dropped", by, reason, now)
+        self.intake.letters.deal(letter.seq, act)
+        return act
+
+    def strike(self, deaths: Iterable[dict[str, Any]], now: float) -> list[Pending]:
         """Count the signals that ended their agents.
 
         Args:
             deaths: Maps of `agent`, `trace_id` and `reason`.
+            now: Seconds since the epoch.
 
         Returns:
             Those that have just become dead letters.
@@ -197,7 +236,7 @@ class Door:
             if pending is None:
                 continue
             self._write(durable=True)
-            self.intake.struck(pending)
+            self.intake.struck(pending, now)
             if pending.strikes == STRIKES:
                 expelled.append(pending)
         for pending in self.dispatcher.hopeless():
@@ -222,6 +261,11 @@ class Door:
         self._fresh.clear()
         finished, self._finished = self._finished, []
         return finished
+
+    def _take(self, pending: Pending) -> None:
+        """Send a signal when it is committed."""
+        self.unfinished_bytes += len(pending.payload)
+        self._fresh[pending.trace_id] = pending
 
     def _record(self, pending: Pending, status: str, outcome: bytes) -> None:
         self._write(durable=False)

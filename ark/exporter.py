@@ -34,13 +34,14 @@ def measure(status: dict[str, Any]) -> Iterator[Metric]:
     for name, key, text in (
         ("ark_signals_accepted", "accepted", "Signals that were accepted, over the life of the home."),
         ("ark_signals_completed", "completed", "Signals that have their outcome."),
-        ("ark_dead_letters", "dead_letters", "Signals that the pipeline gave up on."),
+        ("ark_dead_letters", "dead_letters_ever", "Signals that the pipeline gave up on."),
     ):
         if key in signals:
             yield CounterMetricFamily(name, text, value=signals[key])
     for name, key, text in (
         ("ark_signals_in_flight", "in_flight", "Accepted signals without an outcome that are not held."),
         ("ark_signals_held", "held", "Signals that wait for a person."),
+        ("ark_dead_letters_open", "dead_letters", "Dead letters that nobody has dealt with."),
     ):
         if key in signals:
             yield GaugeMetricFamily(name, text, signals[key])

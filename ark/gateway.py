@@ -30,6 +30,7 @@ from ark.home import Home
 from ark.intake import Intake
 from ark.key_book import KeyBook
 from ark.keys import Caller, Refusal, Refusals
+from ark.letter_desk import LetterDesk
 from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
@@ -64,6 +65,7 @@ _MOST_KEPT = 50
 """Events of agents that are written to the log in one second."""
 
 _JOURNAL = "gateway.db"
+_COUNTED = ("accepted", "in_flight", "completed", "held", "dead_letters", "dead_letters_ever")
 _WITHOUT_JOURNAL = frozenset({"status", "halt", "resume", "isolate", "release", "restart"})
 """What is answered also while the journal cannot be read or written."""
 
@@ -108,6 +110,7 @@ class GatewayWorker:
         self._epoch = duty.epoch
         self._trouble = Trouble(duty.name, self._home, box)
         self._door: Door
+        self._letters: LetterDesk
         self._is_open = False
         self._depth = (-math.inf, 0)
         self._outcomes: Counter[str] = Counter()
@@ -182,6 +185,9 @@ class GatewayWorker:
                 try:
                     with naming(lambda: [_JOURNAL]):
                         self._door = self._open_journal()
+                        self._letters = LetterDesk(
+                            self._door, self._home, symbols=self._config.symbols, tell=self._tell
+                        )
                 except StorageError as fault:
                     self._trouble.bear(fault)
                     next_try = time.monotonic() + RETRY_S
@@ -365,7 +371,7 @@ class GatewayWorker:
         )
 
     def _strike(self, died: list[dict[str, Any]]) -> None:
-        for pending in self._door.strike(died):
+        for pending in self._door.strike(died, time.time()):
             self._tell(
                 "dead_letter",
                 trace_id=pending.trace_id,
@@ -394,6 +400,8 @@ class GatewayWorker:
                 return self._list_held(request)
             case "approve" | "refuse":
                 return self._rule(request)
+            case "dead_letters" | "dead_letter" | "retry" | "drop":
+                return self._deal(request)
             case _:
                 return self._ask_supervisor(request, way)
 
@@ -409,14 +417,21 @@ class GatewayWorker:
         most = min(protocol.MOST_SIGNALS, self._config.backlog)
         if len(raws) > most:
             raise RequestError(f"`signals` has at most {most} signals", code=Code.INVALID, field="signals")
-        if self._door.unfinished + len(raws) > self._config.backlog:
-            return self._busy(request, f"{self._config.backlog} signals may wait for their outcome")
-        if self._door.unfinished_bytes > _BACKLOG_BYTES:
-            return self._busy(request, f"{_BACKLOG_BYTES >> 20} MiB of signals may wait for their outcome")
+        full = self._full(len(raws))
+        if full:
+            return self._busy(request, full)
         results = [self._take_in(raw) for raw in raws]
         if not single:
             return protocol.reply(request.id, results=results)
         return protocol.reply(request.id, **{"ok": "error" not in results[0], **results[0]})
+
+    def _full(self, count: int) -> str:
+        """Why so many signals more cannot be taken now; empty where they can."""
+        if self._door.unfinished + count > self._config.backlog:
+            return f"{self._config.backlog} signals may wait for their outcome"
+        if self._door.unfinished_bytes > _BACKLOG_BYTES:
+            return f"{_BACKLOG_BYTES >> 20} MiB of signals may wait for their outcome"
+        return ""
 
     @staticmethod
     def _busy(request: Request, why: str, *, retry_after_ms: int = _RETRY_AFTER_MS) -> bytes:
@@ -473,7 +488,7 @@ class GatewayWorker:
 
     def _status(self) -> dict[str, Any]:
         if not self._is_open:
-            unknown = dict.fromkeys(("accepted", "in_flight", "completed", "held", "dead_letters"))
+            unknown = dict.fromkeys(_COUNTED)
             return compose(self._home, self._tree, self._pipeline, unknown)
         held = len(self._door.dispatcher.parked)
         signals = {
@@ -481,7 +496,8 @@ class GatewayWorker:
             "in_flight": self._door.unfinished - held,
             "completed": self._door.intake.completed,
             "held": held,
-            "dead_letters": self._door.intake.dead_letters,
+            "dead_letters": self._door.intake.letters.open,
+            "dead_letters_ever": self._door.intake.letters.ever,
         }
         counts = {"outcomes": dict(self._outcomes), "violations": self._violations}
         return {**compose(self._home, self._tree, self._pipeline, signals), **counts}
@@ -534,6 +550,13 @@ class GatewayWorker:
             raise self._not_held(trace_id)
         self._tell_ruling(trace_id, ruling.word, ruling.by, ruling.reason)
         return protocol.reply(request.id, trace_id=trace_id, ruling=ruling.word)
+
+    def _deal(self, request: Request) -> bytes:
+        """Answer what an operator asks of the dead letters, or does about one."""
+        full = self._full(1) if request.op == "retry" else ""
+        if full:
+            return self._busy(request, full)
+        return protocol.reply(request.id, **self._letters.answer(request, self._who(request)))
 
     def _not_held(self, trace_id: str) -> RequestError:
         """Say how a signal stands that a person cannot rule on."""
@@ -610,6 +633,7 @@ class GatewayWorker:
         """Commit what this round has written, and only then let anything out."""
         self._expire()
         finished = self._door.settle()
+        self._letters.settled()
         for each in finished:
             self._publish(f"outcome.{each.symbol}", each.outcome)
             self._outcomes[each.status] += 1

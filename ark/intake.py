@@ -9,6 +9,7 @@ import apsw
 import msgspec
 
 from ark.delivery import STRIKES, Held, Pending
+from ark.letters import SCHEMA, Letters
 from ark.ruling import Ruling
 
 __all__ = ["Intake", "read_hold", "recorded_outcome"]
@@ -67,18 +68,22 @@ class Intake:
     Args:
         connection: A database opened with `ark.journal.open_database`.
         now: Seconds since the epoch.
+
+    Attributes:
+        letters: The dead letters in it.
+        accepted, completed: How many signals were taken in, and how many of them have their outcome.
     """
 
     def __init__(self, connection: apsw.Connection, now: float) -> None:
         self.connection = connection
         self._durable = True
         self._floor = int(now * 1_000_000)
-        connection.execute(_SCHEMA)
+        connection.execute(_SCHEMA + SCHEMA)
         row = connection.execute("SELECT coalesce(max(seq), 0) FROM signals").fetchone()
         self._seq: int = max(row[0] if row else 0, self._floor)
         self.accepted = self._count("SELECT count(*) FROM signals")
         self.completed = self._count("SELECT count(*) FROM outcomes")
-        self.dead_letters = self._count("SELECT count(*) FROM outcomes WHERE dead = 1")
+        self.letters = Letters(connection)
 
     def begin(self, *, durable: bool = True) -> None:
         """Open a transaction.
@@ -109,12 +114,19 @@ class Intake:
         self.accepted += 1
         return Pending(self._seq, trace_id, symbol, payload)
 
-    def struck(self, pending: Pending) -> None:
-        """Write down a strike, so that it outlives this process."""
+    def struck(self, pending: Pending, at: float) -> None:
+        """Write down a strike, so that it outlives this process.
+
+        Args:
+            pending: The signal.
+            at: Seconds since the epoch.
+        """
         self.connection.execute(
             "UPDATE signals SET strikes = ?, agent = ?, reason = ? WHERE seq = ?",
             (pending.strikes, pending.agent, pending.reason, pending.seq),
         )
+        if pending.expelled:
+            self.letters.expel(pending.seq, at)
 
     def hold(self, pending: Pending, agent: str, since: float, payload: bytes) -> None:
         """Write down that a person must decide.
@@ -157,7 +169,8 @@ class Intake:
         if first_open is not None and self.completed % _PROGRESS_EVERY == 0:
             self.connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (first_open,))
         self.completed += 1
-        self.dead_letters += pending.expelled
+        if pending.expelled:
+            self.letters.buried()
 
     def outcome(self, trace_id: str) -> bytes | None:
         """The recorded outcome of a trace, msgpack; None while there is none."""
@@ -190,20 +203,6 @@ class Intake:
             elif hold is not None:
                 pending.held = read_hold(holder, since, hold)
             yield pending
-
-    def dead(self) -> Iterable[dict[str, Any]]:
-        """The dead letters, newest first."""
-        for trace_id, symbol, agent, reason, strikes in self.connection.execute(
-            "SELECT trace_id, symbol, agent, reason, strikes FROM outcomes JOIN signals USING (seq)"
-            " WHERE dead = 1 ORDER BY seq DESC"
-        ):
-            yield {
-                "trace_id": trace_id,
-                "symbol": symbol,
-                "agent": agent,
-                "reason": reason,
-                "strikes": strikes,
-            }
 
     def _count(self, query: str, arguments: tuple[Any, ...] = ()) -> int:
         row = self.connection.execute(query, arguments).fetchone()

@@ -40,7 +40,7 @@ LARGEST_SIGNAL = 1 << 16
 MOST_SIGNALS = 10_000
 """In one request: a request is answered at once, and its answer is bounded as it is."""
 MOST_HELD = 1000
-"""Held decisions in one reply, which is cut off at about the bytes of the largest message, too."""
+"""Held decisions or dead letters in one reply, which is cut off at about the bytes of the largest message, too."""
 LONGEST_ID = 1024
 """Bytes of a request's id, which is echoed in the reply."""
 DEEPEST = 32
@@ -99,6 +99,10 @@ OPERATIONS: Mapping[str, frozenset[Role]] = {
     "held": _OPERATING,
     "approve": _OPERATING,
     "refuse": _OPERATING,
+    "dead_letters": _OPERATING,
+    "dead_letter": _OPERATING,
+    "retry": _OPERATING,
+    "drop": _OPERATING,
 }
 """Every operation, and the roles that may ask for it."""
 
@@ -117,6 +121,8 @@ class Request(msgspec.Struct, frozen=True):
     reason: Annotated[str, Meta(max_length=500)] = ""
     by: Annotated[str, Meta(max_length=64)] = ""
     limit: Annotated[int, Meta(ge=1, le=MOST_HELD)] = MOST_HELD
+    all: bool = False
+    fresh: bool = False
 
 
 class _KnownOnly(ArrivingSignal, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

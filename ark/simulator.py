@@ -321,7 +321,7 @@ class Simulation:
         if "paused" in words:
             self._door.dispatcher.paused = words["paused"]
             return
-        self._door.strike(words["died"])
+        self._door.strike(words["died"], self.clock)
         self._door.dispatcher.raise_epoch(words["epoch"])
 
     # Death and what follows

@@ -48,7 +48,7 @@ def is_well(status: Status) -> bool:
 
 def absent(halt_reason: str | None) -> dict[str, Any]:
     """The status document where no node runs; a halt outlives the node."""
-    signals = dict.fromkeys(("accepted", "in_flight", "completed", "held", "dead_letters"))
+    signals = dict.fromkeys(("accepted", "in_flight", "completed", "held", "dead_letters", "dead_letters_ever"))
     return {
         "state": "stopped",
         "halted": halt_reason is not None,

@@ -41,6 +41,9 @@ class Middle(Agent[Passed]):
     def handle(self, message: Passed, context: Context) -> Passed:
         if message.signal.metadata.get("poison") == context.agent:
             raise ValueError("poison")
+        until = message.signal.metadata.get("until")
+        if until and not os.path.exists(until):
+            raise LookupError("the model is missing")
         context.database.execute(
             "INSERT INTO seen VALUES (?, ?, ?)",
             (context.trace_id, message.signal.symbol, message.signal.price),

@@ -13,8 +13,6 @@ from actors.register import Registrar
 from actors.ruleset import Ruleset
 from actors.ruleset_book import RULESET_RULES
 from ark import config
-from ark.intake import Intake
-from ark.journal import open_database
 from docs import generate
 from graveyard import RULES
 from tests.node import ROOT
@@ -109,10 +107,3 @@ def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_the_query_for_dead_letters_fits_the_journal() -> None:
-    (query,) = re.findall(r'sqlite3 .*"(SELECT .*)"', (ROOT / "docs" / "operations.md").read_text())
-    journal = Intake(open_database(":memory:"), now=0.0)
-
-    assert journal.connection.execute(query).fetchall() == []

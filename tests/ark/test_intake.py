@@ -76,7 +76,7 @@ def test_an_outcome_is_kept_and_its_signal_is_no_longer_unfinished(path: Path) -
     intake = opened(path)
     assert intake.outcome("a") == b"\x05"
     assert list(intake.unfinished()) == []
-    assert (intake.accepted, intake.completed, intake.dead_letters) == (1, 1, 0)
+    assert (intake.accepted, intake.completed, intake.letters.open) == (1, 1, 0)
 
 
 def test_strikes_outlive_the_process_and_make_a_dead_letter(path: Path) -> None:
@@ -84,16 +84,17 @@ def test_strikes_outlive_the_process_and_make_a_dead_letter(path: Path) -> None:
     pending = intake.add("a", "S", b"", NOW)
     for strikes in range(1, STRIKES + 1):
         pending.strikes, pending.agent, pending.reason = strikes, "alpha", "boom"
-        intake.struck(pending)
+        pending.expelled = strikes == STRIKES
+        intake.struck(pending, NOW)
         (again,) = opened(path).unfinished()
         assert (again.strikes, again.agent, again.reason) == (strikes, "alpha", "boom")
         assert again.expelled == (strikes == STRIKES)
     intake = opened(path)
     (again,) = intake.unfinished()
     intake.finish(again, "failed", b"")
-    (letter,) = intake.dead()
-    assert (letter["trace_id"], letter["agent"], letter["strikes"]) == ("a", "alpha", STRIKES)
-    assert opened(path).dead_letters == 1
+    (letter,) = intake.letters.list(limit=10)
+    assert (letter.trace_id, letter.agent, letter.strikes, letter.died_at) == ("a", "alpha", STRIKES, NOW)
+    assert opened(path).letters.open == 1
 
 
 # The door
@@ -170,16 +171,16 @@ def test_the_third_strike_expels_and_the_sixth_gives_up(path: Path) -> None:
     one = door(path)
     trace_id, _ = one.take_in(SIGNAL, NOW)
     one.settle()
-    told = [[each.trace_id for each in one.strike(death(trace_id))] for _ in range(2 * STRIKES - 1)]
+    told = [[each.trace_id for each in one.strike(death(trace_id), NOW)] for _ in range(2 * STRIKES - 1)]
     assert told == [[], [], [trace_id], [], []]
     assert one.settle() == []
-    assert one.strike(death(trace_id)) == []
+    assert one.strike(death(trace_id), NOW) == []
     (finished,) = one.settle()
     given_up = msgspec.msgpack.decode(finished.outcome)
     assert (given_up["trace_id"], given_up["status"], given_up["ledger"]) == (trace_id, "failed", None)
     assert "alpha" in given_up["reason"]
-    assert one.intake.dead_letters == 1
-    assert one.strike(death(trace_id)) == []
+    assert one.intake.letters.open == 1
+    assert one.strike(death(trace_id), NOW) == []
 
 
 def test_a_start_looks_only_at_what_is_younger_than_the_oldest_unfinished_one(path: Path) -> None:
@@ -313,7 +314,7 @@ def test_a_held_signal_that_gets_an_outcome_all_the_same_has_ended(path: Path) -
 def test_a_held_signal_that_is_expelled_goes_as_a_letter_also_after_a_restart(path: Path) -> None:
     one, (trace_id,) = holding(path)
     for _ in range(STRIKES):
-        one.strike(death(trace_id))
+        one.strike(death(trace_id), NOW)
     one.settle()
     assert one.held == []
     assert approve(one, trace_id) is None
