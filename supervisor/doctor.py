@@ -49,6 +49,8 @@ _OF_LIFE = frozenset(("hang", "restarts", "down", "quarantines", "failures", "fa
 """Faults of one child, told with the finding about it where something is wrong with it."""
 _OVER_SOON = frozenset(("hang", "restarts"))
 """The same, told also with what is merely worth knowing: the child runs again."""
+_SAID_HERE = ("supervisor doctor", "supervisor release", "ark-run resume")
+"""Commands that stand in the advice of alerts, and that a finding names by itself."""
 _SILENT = ("stopped", "unreachable")
 """States that a status has which nobody answered with."""
 
@@ -276,14 +278,15 @@ class _Case:
         elif reason.startswith("storage:") or "disk" in reason:
             steps = [Step("df -h", "make room, or mend what the reason names")]
         elif by == "watchdog":
-            steps = [self.step("supervisor events --last 50", "what the Watchdog saw")]
+            told = next((each for each in self.active if plain(each.get("answer")) == "halt"), None)
+            steps = [
+                self.step("supervisor events --last 50", "what the Watchdog saw"),
+                *([Step("", _useful(plain(told.get("advice")), *_SAID_HERE))] if told else []),
+            ]
         elif by:
             steps = [Step("", f"ask {by} whether the reason is gone")]
         else:
             steps = [self.step("supervisor events --last 50", "who halted, and what came before?")]
-        alert = next((each for each in self.active if plain(each.get("answer")) == "halt"), None)
-        if alert is not None and plain(alert.get("advice")):
-            steps.append(Step("", plain(alert.get("advice"))))
         steps.append(self.step('ark-run resume --reason "WHY IT IS SAFE"', "only then"))
         return Finding(
             "emergency" if runs else "warning",
@@ -294,7 +297,7 @@ class _Case:
             f"{who}: {reason}",
             halt.at or None if halt else None,
             self.before(NODE),
-            tuple(steps),
+            tuple(step for step in steps if step.command or step.what),
         )
 
     # Its children
@@ -339,11 +342,14 @@ class _Case:
         why = f"{who} isolated it: {reason}"
         if told is not None and told.reason and told.reason not in reason:
             why += f" (measured: {told.reason})"
+        ends = [each for each in self._ends(name) if act is None or each.at <= act.at]
+        if by_watchdog and ends:
+            why += f". Before that it ended {_times(len(ends))}, at last: {ends[-1].reason}"
         depth = number(child.get("mailbox_depth"))
         signals = f" {depth:.0f} signals wait before it;" if depth else " Its signals wait before it;"
         steps = []
         if by_watchdog:
-            steps += [*self._signal_steps(name), Step("", _without_release(told.advice if told else ""))]
+            steps += [*self._signal_steps(name), Step("", _useful(told.advice if told else "", *_SAID_HERE))]
         elif act is not None and act.by:
             steps.append(Step("", f"ask {act.by} whether the reason is gone"))
         steps.append(
@@ -470,6 +476,12 @@ class _Case:
         culprit = _most_common([each for each in found if each])
         if not culprit:
             return []
+        several = len({each for each in found if each})
+        if several >= LOOP:
+            return [
+                Step("", f"{several} different signals did this: look at the agent, its settings and its data"),
+                self.step(f"ark-run trace {culprit}", "one of them, and what became of it"),
+            ]
         steps = [self.step(f"ark-run trace {culprit}", "the signal that it was at work on, and what became of it")]
         if found.count(culprit) >= LOOP:
             steps.append(self.step("ark-run dead-letters list", "after three deaths it is no longer sent"))
@@ -589,13 +601,18 @@ class _Case:
             told: What was found about children.
         """
         worst = {each.subject: each.severity for each in told}
+        halted = plain(self.status.get("halt_reason")) if self.status and self.status.get("halted") else ""
         for each in self.active:
             fault, name = plain(each.get("fault")), plain(each.get("name")) or NODE
             known = _OF_LIFE if worst.get(name, "note") != "note" else _OVER_SOON if name in worst else frozenset()
             if fault in known or fault in _SAID_ELSEWHERE:
                 continue
+            reason = plain(each.get("reason"))
+            if reason and reason in halted:
+                continue
+            advice = _useful(plain(each.get("advice")), "supervisor doctor")
             severity, answer = plain(each.get("severity")), plain(each.get("answer")) or "warn"
-            what = f"{name}: {plain(each.get('reason'))}" if name != NODE else plain(each.get("reason"))
+            what = f"{name}: {reason}" if name != NODE else reason
             yield Finding(
                 next((known for known in _ORDER if known == severity), "warning"),
                 name,
@@ -603,9 +620,7 @@ class _Case:
                 f"The Watchdog calls this {fault or 'a fault'}; its answer is: {answer}.",
                 number(each.get("since"), 1.0),
                 self.before(name) if name != NODE else (),
-                tuple(
-                    [*self._signal_steps(name), Step("", plain(each.get("advice")))] if each.get("advice") else ()
-                ),
+                (*self._signal_steps(name), *([Step("", advice)] if advice else ())),
             )
 
     def quiet(self, name: str) -> Iterable[Finding]:
@@ -643,6 +658,10 @@ def _named_in(reason: str) -> str:
     return found[1] if found else ""
 
 
-def _without_release(advice: str) -> str:
-    """An alert's advice without its last part, which stands as a command of its own."""
-    return advice.split("; when that is mended", maxsplit=1)[0]
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _useful(advice: str, *said: str) -> str:
+    """An alert's advice without the parts that speak of what is said here anyway."""
+    return "; ".join(part for part in advice.split("; ") if not any(each in part for each in said))

@@ -297,7 +297,8 @@ class Webhook:
     def _prepare(self, alert: Mapping[str, Any]) -> Waiting:
         name = str(uuid.uuid4())
         plain = mask_fields(msgspec.to_builtins(dict(alert), str_keys=True, enc_hook=str))
-        return Waiting(name, msgspec.json.encode({**plain, "id": name, "node": self._node, "ark": ark.__version__}))
+        origin = {"id": name, "node": self._node, "ark": ark.__version__}
+        return Waiting(name, msgspec.json.encode({"event": "alert", **plain, **origin}))
 
     def _drop_oldest(self) -> None:
         """Keep to the bound; the lock is held."""

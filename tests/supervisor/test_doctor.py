@@ -173,13 +173,16 @@ def test_an_isolation_by_the_watchdog_is_told_with_what_it_measured_and_the_sign
             fault="failures",
             state="raised",
             reason="5 in a row",
-            advice="see x; when that is mended: y",
+            advice="see x; when that is mended: supervisor release joey",
         ),
         event(59.9, "isolate", by="watchdog", reason="failures: too many"),
     ]
     found = only(examine(status(child(state="isolated")), log, report(), NOW))
 
-    assert found.why == "The Watchdog isolated it: failures: too many (measured: 5 in a row)"
+    assert found.why == (
+        "The Watchdog isolated it: failures: too many (measured: 5 in a row)."
+        f" Before that it ended 3 times, at last: exit code 70 in handle of {TRACE}: ValueError: poison"
+    )
     assert commands(found)[0] == f"ark-run trace {TRACE}"
     assert [step.what for step in found.advice if not step.command] == ["see x"]
     assert found.history[-1].what.startswith("was isolated by watchdog")
@@ -208,6 +211,14 @@ def test_one_signal_that_kills_again_and_again_is_named() -> None:
     assert f"3 of these times it was at work on the signal {TRACE}" in found.why
     assert "ValueError: poison" in found.why
     assert commands(found)[:2] == [f"ark-run trace {TRACE}", "ark-run dead-letters list"]
+
+
+def test_many_signals_that_kill_point_at_the_agent() -> None:
+    log = [death(30 - number, f"{number}{TRACE[1:]}") for number in range(4)]
+    found = only(examine(status(), log, report(), NOW))
+
+    assert found.advice[0].what.startswith("4 different signals did this")
+    assert commands(found)[0].startswith("ark-run trace ")
 
 
 def test_deaths_without_a_signal_lead_to_the_events() -> None:
@@ -298,6 +309,13 @@ def test_an_alert_that_says_the_same_as_a_finding_is_not_told_twice() -> None:
     sick = status(child(state="isolated"), halted=True, halt_reason="x", signals={"dead_letters": 1})
 
     assert len(examine(sick, [], report(*active), NOW)) == 3
+
+
+def test_an_alert_for_which_trading_is_halted_is_told_with_the_halt() -> None:
+    broken = "the seal of the rule book is broken: x"
+    sick = status(halted=True, halt_reason=broken)
+
+    assert only(examine(sick, [], report(alert("seal", reason=broken)), NOW)).severity == "emergency"
 
 
 def test_a_hang_that_is_over_is_told_once_and_other_trouble_of_that_child_besides() -> None:

@@ -31,7 +31,7 @@ from ark.config import WatchdogConfig
 from ark.home import Home
 from supervisor import webhook
 from supervisor.webhook import Answer, Tries, Webhook, decide, retry_after
-from tests.node import ROOT, free_ports, wait_until
+from tests.node import ECHO, ROOT, comes_back, free_ports, node, wait_until
 from tests.supervisor.receiver import RESET, Receiver, answer, receiver
 
 STATUSES = st.integers(100, 999)
@@ -180,6 +180,13 @@ def test_an_alert_comes_as_json_with_a_name_of_its_own(home: Home) -> None:
     assert document["ark"] == ark.__version__
     assert document["node"].endswith("/home")
     assert {key: value for key, value in document.items() if key not in ("id", "node", "ark")} == alert()
+
+
+def test_what_comes_says_that_it_is_an_alert(home: Home) -> None:
+    with receiver() as there, sending(home, there.url) as one:
+        one.put({"name": "kyle"})
+        wait_until(is_idle(one, home), "it is delivered")
+    assert there.alerts()[0]["event"] == "alert"
 
 
 def test_query_and_user_of_the_address_reach_the_receiver_and_no_log(home: Home) -> None:
@@ -550,3 +557,22 @@ def test_a_kill_in_the_middle_loses_nothing(home: Home) -> None:
     for each in there.alerts():
         by_name.setdefault(each["name"], set()).add(each["id"])
     assert all(len(ids) == 1 for ids in by_name.values())
+
+
+def test_a_real_hang_is_told_over_an_outage_and_the_death_of_the_watchdog() -> None:
+    with receiver() as there:
+        there.plan = lambda number: answer(503)
+        with node(f"{ECHO}[watchdog]\ninterval_s = 0.5\nmissed = 4\nwebhook = '{there.url}'\n") as one:
+            pid = one.child("beta")["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            comes_back(one, "beta", pid)
+            wait_until(lambda: there.requests, "it is tried")
+            watchdog = one.child("watchdog")["pid"]
+            os.kill(watchdog, signal.SIGKILL)
+            comes_back(one, "watchdog", watchdog)
+            there.plan = lambda number: answer(204)
+            wait_until(lambda: spooled(one.home) == [], "it is delivered")
+
+    [first] = {each["id"] for each in there.alerts() if (each["fault"], each["state"]) == ("hang", "raised")}
+    assert there.alerts()[0]["id"] == first
+    assert there.alerts()[0]["name"] == "beta"
