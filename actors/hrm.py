@@ -143,6 +143,7 @@ class HRM(Agent[Case]):
         self._register_fault = ""
         self._tidied_at = context.now()
         self._newest_fill = self.last_fill
+        self._is_behind = False
         self._asked_at, self._asked_after = -math.inf, self.last_fill
         self._executed = EXECUTOR in context.pipeline
         self._needed = ["watchdog", "gateway", *[name for name in (LEDGER,) if name in context.pipeline]]
@@ -566,7 +567,23 @@ class HRM(Agent[Case]):
         if notice.number > self.last_fill:
             self._ask(context, at_once=head and self.last_fill > self._asked_after)
         elif head and notice.number < self.last_fill:
-            context.event("fills_behind", known=self.last_fill, reported=notice.number)
+            self._find_behind(notice.number, context)
+        if head and notice.number >= self.last_fill:
+            self._is_behind = False
+
+    def _find_behind(self, reported: int, context: Context) -> None:
+        """Kenny knows of fewer fills than these books: his journal has lost some, and new ones would be taken for
+        old. He is asked once more first: a head that was under way for long says the same.
+        """
+        context.event("fills_behind", known=self.last_fill, reported=reported)
+        if not self._is_behind:
+            self._is_behind = True
+            context.send(EXECUTOR, FillsWanted(after=self.last_fill))
+            return
+        context.halt(
+            f"{EXECUTOR}'s journal is older than {context.agent}'s: it knows of {reported} fills instead of"
+            f" {self.last_fill}; see docs/operations.md"
+        )
 
     def _take_fill(self, fill: Fill, context: Context) -> None:
         profit = self.portfolio.apply_fill(fill)

@@ -386,7 +386,8 @@ class Kenny(Agent[Case]):
         approval = case.approval
         if approval is None:
             raise AgentError(f"the intent to send {order_id} holds no approval")
-        state = self.broker.find(order_id) if again else None
+        # Asked also where nothing is known of an earlier try: a damaged journal may have lost it.
+        state = self.broker.find(order_id)
         if state is None and again and self._desk.stage(order_id) == "buried":
             return Execution("failed", "ALREADY_ENDED", "the signal had been given up before", order_id)
         if state is None:
@@ -417,7 +418,14 @@ class Kenny(Agent[Case]):
         """Take the broker's new fills into the record, in its order, and tell HRM."""
         while self._fills.broker_head < self.broker.head:
             for line in self.broker.fills(self._fills.broker_head):
-                fill = self._fills.take(line, self._desk.trace_of(line.client_order_id))
+                trace_id = self._desk.trace_of(line.client_order_id)
+                if not trace_id and line.client_order_id.startswith(PREFIX):
+                    # Each is committed before it is sent: what is not known here any more was lost.
+                    context.halt(
+                        f"{context.agent}'s journal is older than the broker's books: it does not know order"
+                        f" {line.client_order_id}; see docs/operations.md"
+                    )
+                fill = self._fills.take(line, trace_id)
                 if line.leg == "entry":
                     self._desk.hold(line.client_order_id)
                 else:

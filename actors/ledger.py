@@ -21,10 +21,12 @@ import msgspec
 from actors.messages import Decision, Execution, Outcome
 from ark.errors import JournalError
 
-__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "link", "verify"]
+__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "compare", "link", "verify"]
 
 GENESIS = bytes(32)
 """What stands before the first row."""
+COMPARED = 10_000
+"""So many of the newest outcomes of the gateway are looked for in the ledger."""
 CHUNK = 2000
 """Rows that are read at once: the file is never kept from being written to for long."""
 
@@ -95,6 +97,19 @@ class Verification(msgspec.Struct, frozen=True):
         return not self.reason
 
 
+class _Place(msgspec.Struct, frozen=True):
+    seq: int
+    hash: str
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What is read of an outcome that the gateway has."""
+
+    trace_id: str
+    ledger: _Place | None = None
+
+
+_told = msgspec.msgpack.Decoder(_Told)
 _encoder = msgspec.msgpack.Encoder(decimal_format="string", order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Entry)
 
@@ -203,6 +218,35 @@ def verify(connection: apsw.Connection, progress: Callable[[int], None] | None =
             head = row[7]  # type: ignore[assignment]
         if progress is not None:
             progress(done)
+
+
+def compare(found: Verification, ledger: apsw.Connection, gateway: apsw.Connection) -> Verification:
+    """Look for the rows of the newest outcomes that the gateway has: each was in the ledger before it was there.
+
+    Args:
+        found: What `verify` found; a ledger that is not good stays so.
+        ledger: May be for reading only.
+        gateway: The gateway's journal, for reading only.
+    """
+    if not found.ok:
+        return found
+    told = gateway.execute("SELECT outcome FROM outcomes ORDER BY seq DESC LIMIT ?", (COMPARED,)).fetchall()
+    lost: list[tuple[int, str]] = []
+    for (body,) in told:
+        outcome = _told.decode(body)  # type: ignore[arg-type]
+        if outcome.ledger is None:  # the gateway gave it up without the ledger
+            continue
+        row = ledger.execute("SELECT trace_id, hash FROM ledger WHERE seq = ?", (outcome.ledger.seq,)).fetchone()
+        if row is None:
+            lost.append(
+                (outcome.ledger.seq, f"the gateway has an outcome with it, of {outcome.trace_id}; it is gone")
+            )
+        elif (row[0], bytes(row[1]).hex()) != (outcome.trace_id, outcome.ledger.hash):
+            lost.append((outcome.ledger.seq, f"the gateway has another one for {outcome.trace_id}"))
+    if not lost:
+        return found
+    seq, reason = min(lost)
+    return Verification(seq - 1, found.head, seq, f"{reason} ({len(lost)} such rows)")
 
 
 def _end(connection: apsw.Connection, done: int, head: bytes) -> Verification:

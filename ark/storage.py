@@ -126,11 +126,12 @@ def open_journal(
     """
     with naming(lambda: (path.name,)):
         is_known = _look_for(path)
+        _look_for_room(path)
         connection = open_database(path, durability)
         try:
             if check_s > 0:
                 _check(connection, path.name, check_s, thorough, beat)
-            _try_writing(connection, path)
+            _try_writing(connection)
             if not is_known:
                 _remember(path)
         except BaseException:
@@ -241,12 +242,15 @@ def _check(
         raise _damaged(name, " ".join(found[0].split()) if found else "it cannot be checked")
 
 
-def _try_writing(connection: apsw.Connection, path: Path) -> None:
-    """A real commit, which changes nothing."""
+def _look_for_room(path: Path) -> None:
     disk = os.statvfs(path.parent)
     blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
     if blocks * disk.f_frsize < ROOM:
         raise _full(path.name)
+
+
+def _try_writing(connection: apsw.Connection) -> None:
+    """A real commit, which changes nothing."""
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     connection.execute(f"PRAGMA user_version = {version}")
 

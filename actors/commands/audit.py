@@ -1,8 +1,9 @@
-"""Check the ledger's chain, from the first row to the last; the node may go on meanwhile.
+"""Check the ledger's chain, from the first row to the last, and that it has the row of each of the newest outcomes
+that the gateway has; the node may go on meanwhile.
 
 exit codes:
   0  every row is good
-  1  a row was changed, removed, inserted or moved, or the file is damaged
+  1  a row was changed, removed, inserted, moved or lost, or the file is damaged
   2  there is no ledger that can be read
 
 examples:
@@ -15,11 +16,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import apsw
 import msgspec
 
-from actors.ledger import Verification, verify
+from actors.ledger import Verification, compare, verify
 from ark.errors import JournalError
 from ark.journal import open_for_reading
 
@@ -55,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         connection = open_for_reading(path)
         try:
             found = verify(connection, _Progress())
+            found = _compared(found, connection, arguments.home / "data" / "gateway.db")
         finally:
             connection.close()
     except (JournalError, apsw.Error) as error:
@@ -70,6 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
     }
     _report(arguments.json, facts, _sentence(found))
     return EXIT_CLEAN if found.ok else EXIT_CORRUPT
+
+
+def _compared(found: Verification, ledger: apsw.Connection, path: Path) -> Verification:
+    if not path.exists():
+        return found
+    gateway = open_for_reading(path)
+    try:
+        return compare(found, ledger, gateway)
+    except apsw.SQLError:  # no gateway has ever opened it
+        return found
+    finally:
+        gateway.close()
 
 
 def _sentence(found: Verification) -> str:

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from actors.commands import audit
 from actors.ledger import Ledger
-from ark.journal import open_database
+from ark.intake import Intake
+from ark.journal import open_database, open_for_reading
 from tests.actors.test_ledger import UNGUARD, entry, filled
 
 
@@ -78,6 +80,49 @@ def test_what_cannot_be_opened_exits_2(
 def test_a_database_without_a_ledger_exits_2(home: Path) -> None:
     open_database(home / "data" / "aletheia.db").close()
     assert run(home) == 2
+
+
+def told_by_the_gateway(home: Path, seqs: list[int]) -> None:
+    """The gateway's journal with an outcome for each of these rows, and one that it gave up by itself."""
+    rows = open_for_reading(home / "data" / "aletheia.db").execute("SELECT seq, trace_id, hash FROM ledger")
+    known = {seq: (trace_id, digest.hex()) for seq, trace_id, digest in rows}
+    intake = Intake(open_database(home / "data" / "gateway.db"), 1.0)
+    for seq in (*seqs, 0):
+        trace_id, digest = known.get(seq, (f"trace {seq}", "ab" * 32))
+        pending = intake.add(trace_id, "A", b"", 1.0)
+        assert pending is not None
+        place = {"seq": seq, "hash": digest, "prev": ""} if seq else None
+        intake.finish(pending, "executed", msgspec.msgpack.encode({"trace_id": trace_id, "ledger": place}))
+    intake.connection.close()
+
+
+def test_a_ledger_that_has_the_rows_of_the_gateways_outcomes_is_good(home: Path) -> None:
+    ledger(home).close()
+    told_by_the_gateway(home, [3, 4, 5])
+    assert run(home) == 0
+
+
+def test_rows_that_were_lost_at_the_end_are_missed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger(home).close()
+    told_by_the_gateway(home, [4, 5, 6, 7])
+    assert run(home) == audit.EXIT_CORRUPT
+    assert (
+        "row 6: the gateway has an outcome with it, of trace 6; it is gone (2 such rows)" in capsys.readouterr().out
+    )
+
+
+def test_a_row_that_was_made_anew_is_not_the_one_that_was_told(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger(home, 6).close()
+    told_by_the_gateway(home, [5, 6])
+    (home / "data" / "aletheia.db").unlink()
+    connection = ledger(home, 5)
+    Ledger(connection).append(entry(9))
+    connection.close()
+    assert run(home, "--json") == audit.EXIT_CORRUPT
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["first_bad"], "has another one for" in facts["reason"]) == (6, True)
 
 
 def test_a_long_walk_says_how_far_it_is_on_a_terminal(

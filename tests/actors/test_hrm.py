@@ -597,6 +597,20 @@ def test_a_head_that_is_known_asks_for_nothing_and_one_behind_is_reported(floor:
     assert len(floor.context.sent) == 1
     floor.head(0)
     assert floor.context.events == [("fills_behind", {"known": 1, "reported": 0})]
+    assert floor.context.halt_reason is None
+
+
+def test_where_kenny_says_twice_that_he_has_lost_fills_trading_is_halted(floor: Floor) -> None:
+    floor.decide()
+    floor.fill(1, 1)
+    floor.fill(2, 1)
+    floor.head(0)
+    assert floor.sent(FillsWanted)[-1:] == [FillsWanted(after=2)]
+    floor.head(2)  # the first word was one that had been under way for long
+    floor.head(1)
+    assert floor.context.halt_reason is None
+    floor.head(1)
+    assert "it knows of 1 fills instead of 2" in str(floor.context.halt_reason)
 
 
 def test_the_next_chunk_of_missing_fills_is_asked_for_at_once(floor: Floor) -> None:

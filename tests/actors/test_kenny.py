@@ -596,6 +596,22 @@ class TestAfterACrash:
         assert len(orders(context)) == 1
         assert (heads(context), fills(context)) == ([1], [])
 
+    def test_an_order_whose_intent_was_lost_after_it_was_sent_is_found_and_trading_is_halted(self) -> None:
+        context = desk()
+        before = {name: context.open(name) for name in ("", "broker")}
+        start(context)
+        snapshot = before[""].serialize("main")
+        intent = self.intended(context)
+        start(context).perform(intent, context, again=False)
+        before[""].deserialize("main", snapshot)  # what a journal put back from an older copy knows
+        kenny = start(context)
+        assert "does not know order ark-" in str(context.halt_reason)
+        context.halt_reason = None
+        answer = kenny.handle(approved(), context)
+        assert isinstance(answer, Effect)
+        kenny.perform(answer.intent, context, again=False)
+        assert len(orders(context)) == 1
+
     def test_an_order_that_was_not_sent_is_sent(self) -> None:
         context = desk()
         answer = start(context).perform(self.intended(context), context, again=True)

@@ -12,8 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ark.blackbox import BlackBox
 from ark.errors import NodeError
 from ark.home import Home, default_home
+from tests.disk import filled, small_disk, unwritable
 
 
 @pytest.fixture
@@ -222,3 +224,65 @@ def test_the_default_home_is_the_variables_or_the_users(monkeypatch: pytest.Monk
     monkeypatch.delenv("ARK_HOME")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert default_home() == tmp_path / "ark"
+
+
+@pytest.mark.parametrize("how", ["halt", "halt_once"])
+def test_trading_can_be_halted_on_a_full_disk_with_the_reason_and_again_after_a_resume(how: str) -> None:
+    with small_disk("2m") as disk:
+        home = Home(disk / "home")
+        home.prepare()
+        home.reserve()
+        for reason in ("first", "second"):
+            with filled(disk):
+                getattr(home, how)(reason, by="me", at=1.0)
+                assert home.halt_reason() == reason
+                assert home.halt_once("another", by="me", at=1.0) is False
+                assert home.halt_reason() == reason
+            home.resume()
+            assert home.halt_reason() is None
+        assert sorted(path.name for path in home.data.iterdir()) == [".halt.reserve"]
+
+
+def test_a_second_halt_on_a_full_disk_halts_though_nothing_is_left_in_reserve() -> None:
+    with small_disk("2m") as disk:
+        home = Home(disk / "home")
+        home.prepare()
+        home.reserve()
+        with filled(disk):
+            home.halt("first", by="me", at=1.0)
+            home.halt("second", by="me", at=2.0)
+            assert home.halt_reason() == "first"
+        home.resume()
+        (home.data / ".halt.reserve").unlink()
+        with filled(disk):
+            home.halt("third", by="me", at=3.0)
+            assert home.halt_reason() == "halted"
+
+
+def test_epochs_secrets_and_known_boxes_need_no_room() -> None:
+    with small_disk("2m") as disk:
+        home = Home(disk / "home")
+        home.prepare()
+        key = home.secret("node.key")
+        first = home.raise_epoch()
+        BlackBox(home.box("alpha"), incarnation=1).last_words("over")
+        with filled(disk):
+            assert home.raise_epoch() == first + 1
+            assert home.secret("node.key") == key
+            home.clear_run(keep_boxes=True)
+            box = BlackBox(home.box("alpha"), incarnation=2)
+            assert box.before == ""
+            box.beat(epoch=1, handled=0, received=0, sent=0)
+            with pytest.raises(OSError, match="No space left"):
+                home.keep_isolated("pipeline", {"alpha": "x" * 5000})
+        assert home.isolated() == {}
+
+
+def test_an_epoch_that_cannot_be_kept_is_still_a_greater_one(home: Home) -> None:
+    first = home.raise_epoch()
+    with unwritable(home.epoch_file):
+        second = home.raise_epoch(first)
+        assert second > first
+    assert home.raise_epoch(second) == second + 1
+    home.epoch_file.write_text("what is this?")
+    assert home.raise_epoch() > second
