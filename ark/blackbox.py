@@ -33,6 +33,8 @@ _STATE_AT = 104
 _BUSY = struct.Struct("<B47s32s")
 _REASON_AT = 512
 _REASON_SIZE = 3000
+_CONCERN_AT = 3520
+_CONCERN_SIZE = 500
 
 
 class Work(msgspec.Struct):
@@ -76,6 +78,7 @@ class Reading(msgspec.Struct, frozen=True):
         trace_id: The signal in whose handler the process is, or was when it died; empty for none.
         handler: What it called: `handle`, `perform`, `bury`, `notice`, `setup`; empty for nothing.
         reason: The last words: the exception that ended it, or what a process that lives waits for.
+        concern: What keeps it from its work while it runs, though the node is ready; empty for nothing.
         work: What it has done with signals.
     """
 
@@ -90,6 +93,7 @@ class Reading(msgspec.Struct, frozen=True):
     trace_id: str
     handler: str
     reason: str
+    concern: str
     work: Work
 
 
@@ -146,6 +150,11 @@ class BlackBox:
             work.busy_ns,
         )
 
+    def concern(self, text: str) -> None:
+        """Note what keeps the process from its work, for `status`; an empty text when it is over."""
+        words = text.encode(errors="replace")[:_CONCERN_SIZE]
+        self._page[_CONCERN_AT : _CONCERN_AT + _CONCERN_SIZE + 1] = words.ljust(_CONCERN_SIZE + 1, b"\0")
+
     def last_words(self, reason: str) -> None:
         """Note why the process is about to end itself, or what it waits for; an empty text when it waits no longer.
 
@@ -179,6 +188,7 @@ def read(path: Path) -> Reading | None:
         return None
     _, pid, incarnation, epoch, beat, loops, handled, received, sent, *work = _HEAD.unpack_from(page, 0)
     busy, trace_id, handler = _BUSY.unpack_from(page, _STATE_AT)
+    concern = page[_CONCERN_AT : _CONCERN_AT + _CONCERN_SIZE].split(b"\0", 1)[0]
     return Reading(
         pid=pid,
         incarnation=incarnation,
@@ -191,6 +201,7 @@ def read(path: Path) -> Reading | None:
         trace_id=trace_id.rstrip(b"\0").decode(errors="replace") if busy else "",
         handler=handler.rstrip(b"\0").decode(errors="replace") if busy else "",
         reason=_reason(page),
+        concern=concern.decode(errors="replace"),
         work=Work(*work),
     )
 

@@ -44,6 +44,7 @@ def compose(
                 "heartbeat_age_s": round(box.beat_age_s, 3) if alive and box else None,
                 "mailbox_depth": _depth(child["name"], pipeline, boxes),
                 "reason": waits or child["reason"],
+                "concern": box.concern or None if alive and box and box.pid == child["pid"] else None,
             }
         )
     watched = home.watchdog_report()

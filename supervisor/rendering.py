@@ -123,11 +123,13 @@ def _state(child: Mapping[str, Any]) -> str:
 
 
 def _describe(child: Mapping[str, Any]) -> str:
-    """What stands behind the state: the process while it runs, the reason while it does not."""
+    """What stands behind the state: the process while it runs and what it cannot do, the reason otherwise."""
     running = child.get("state") == "running"
     facts = []
     if not running and child.get("reason"):
         facts.append(_plain(child["reason"]))
+    if running and child.get("concern"):
+        facts.append(_plain(child["concern"]))
     if child.get("pid") is not None:
         facts.append(f"pid {child['pid']}")
     if running and child.get("uptime_s") is not None:

@@ -107,6 +107,18 @@ def test_last_words_that_are_too_long_keep_their_end(path: Path) -> None:
     assert reading(path).reason == "short"
 
 
+def test_a_concern_stands_until_it_is_over_and_is_no_last_word(path: Path) -> None:
+    box = BlackBox(path, incarnation=1)
+    assert reading(path).concern == ""
+    box.concern("waits for rain" + "." * 600)
+    assert reading(path).concern.startswith("waits for rain.")
+    assert reading(path).reason == ""
+    box.concern("waits")
+    assert reading(path).concern == "waits"
+    box.concern("")
+    assert reading(path).concern == ""
+
+
 @given(st.text(max_size=4000), st.text(max_size=60), st.text(max_size=40))
 def test_any_text_can_be_noted_and_read(reason: str, trace_id: str, handler: str) -> None:
     path = Path(f"/dev/shm/ark-test-box-{os.getpid()}")

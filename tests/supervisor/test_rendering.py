@@ -57,6 +57,11 @@ def test_a_running_child_stands_as_supervisorctl_users_expect() -> None:
     )
 
 
+def test_a_child_that_runs_says_what_keeps_it_from_its_work() -> None:
+    lines = status_lines(status_of(child("feed", concern="waits for Redis")))
+    assert " RUNNING   waits for Redis, pid " in lines[0]
+
+
 def test_a_child_that_does_not_run_says_why() -> None:
     assert status_lines(TREE)[4] == (
         "joey                             ISOLATED  odd confidence, version 0.1.0, restarts 2, mailbox 0"
