@@ -40,7 +40,7 @@ seal: $(VENV)/.installed ## sign the rules in graveyard/ after a change for good
 unseal: ## let the rules in graveyard/ be edited; `make seal` afterwards
 	chmod u+w graveyard/*.py graveyard/seal.json
 
-services: ## get what tests need from outside Python: Node.js, two packages of npm, systemd-analyze
+services: ## get what tests need from outside: Node.js, two packages of npm, systemd-analyze, redis-server
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 	  if ! command -v apt-get >/dev/null; then \
 	    echo "make services: Node.js 18 or newer is missing, and this is no Debian: install nodejs and npm" >&2; exit 1; \
@@ -58,11 +58,20 @@ services: ## get what tests need from outside Python: Node.js, two packages of n
 	    echo "make services: systemd-analyze is missing; without it the unit file is not tested" >&2; \
 	  fi; \
 	fi
+	@if ! command -v redis-server >/dev/null; then \
+	  if ! command -v apt-get >/dev/null; then \
+	    echo "make services: redis-server is missing, and this is no Debian: install Redis 6.2 or newer" >&2; exit 1; \
+	  elif [ "$$(id -u)" != 0 ]; then \
+	    echo "make services: redis-server is missing; run: sudo apt-get install redis-server" >&2; exit 1; \
+	  fi; \
+	  apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends redis-server; \
+	fi
 	@if ! cmp -s examples/node/package-lock.json examples/node/node_modules/.installed; then \
 	  (cd examples/node && npm ci --ignore-scripts --no-audit --no-fund); \
 	  cp examples/node/package-lock.json examples/node/node_modules/.installed; \
 	fi
-	@echo "services: Node.js $$(node --version), examples/node is ready"
+	@echo "services: Node.js $$(node --version), examples/node is ready, $$(redis-server --version | cut -d' ' -f1-3)"
 
 soak: $(VENV)/.installed-test ## the long tests
 	@$(PROTECT)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from ark.errors import ConfigError
+from ark.redis_link import check_url, split_password
 
 __all__ = [
     "AgentConfig",
@@ -25,13 +26,14 @@ __all__ = [
     "GatewayConfig",
     "MetricsConfig",
     "PipelineConfig",
+    "RedisConfig",
     "SupervisionConfig",
     "WatchdogConfig",
     "is_beyond_loopback",
     "load",
 ]
 
-RESERVED = ("root", "gateway", "watchdog", "exporter", "deployer", "pipeline", "operator")
+RESERVED = ("root", "gateway", "watchdog", "exporter", "deployer", "feed", "pipeline", "operator")
 """Names of the tree's own processes and sockets, which no agent can have."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -266,6 +268,27 @@ class WatchdogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answers: AnswersConfig = AnswersConfig()
 
 
+class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The feed: signals from a Redis stream; see "Signals from Redis" in operations.md.
+
+    The package for it comes with `pip install 'ark-runtime[redis]'`.
+
+    Attributes:
+        url: The Redis, `redis://HOST:6379/0`, `rediss://` for TLS, or `unix:///path/to/redis.sock`; empty for no
+            feed. A password stands in `REDIS_URL`, `REDIS_PASSWORD` or a file, never here.
+        password_file: A file of mode 0600 with the password, such as `keys/redis.password`; relative to the home.
+        stream: The stream that signals are read from.
+        group: The consumer group that reads it, one for each node.
+        max_depth: More entries than this that wait in the stream are too many.
+    """
+
+    url: str = ""
+    password_file: str = ""
+    stream: Annotated[str, Meta(min_length=1, max_length=512)] = "ark:signals"
+    group: Annotated[str, Meta(min_length=1, max_length=512)] = "ark"
+    max_depth: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1000
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -274,6 +297,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pipeline: PipelineConfig = PipelineConfig()
     supervision: SupervisionConfig = SupervisionConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
+    redis: RedisConfig = RedisConfig()
     agents: dict[Name, AgentConfig] = {}
 
 
@@ -311,6 +335,9 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "WATCHDOG_MAX_QUEUE_DEPTH": ("watchdog", "max_queue_depth"),
     "WATCHDOG_MAX_GRAVEYARD_VIOLATIONS_PER_MIN": ("watchdog", "max_violations_per_min"),
     "REDIS_BACKPRESSURE_THRESHOLD": ("gateway", "back_pressure"),
+    "REDIS_URL": ("redis", "url"),
+    "REDIS_STREAM": ("redis", "stream"),
+    "REDIS_QUEUE_MAX_DEPTH": ("redis", "max_depth"),
 }
 """Environment variables and the settings that they set; the original's keep their names."""
 
@@ -340,12 +367,14 @@ def load(
             raise ConfigError(f"cannot read {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    _check_password(tree, str(path))
     environment = os.environ if environment is None else environment
     for variable, place in ENVIRONMENT.items():
         if variable in environment:
             text = environment[variable]
             if not text.isprintable():
-                raise ConfigError(f"{variable} holds unprintable characters: {text!r}", field=".".join(place))
+                shown = "" if variable == "REDIS_URL" else f": {text!r}"  # a password may stand in it
+                raise ConfigError(f"{variable} holds unprintable characters{shown}", field=".".join(place))
             _put(tree, place, _scalar(text))
     for place, value in (overrides or {}).items():
         if value is not None:
@@ -392,7 +421,10 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
     _check_endpoints(config, where)
     _check_webhook(config.watchdog.webhook, where)
     gateway = msgspec.structs.replace(config.gateway, curve=_wants_curve(config.gateway, where))
-    return msgspec.structs.replace(config, agents=agents, gateway=gateway)
+    if config.redis.url:
+        check_url(config.redis.url, where)
+    redis = msgspec.structs.replace(config.redis, url=split_password(config.redis.url)[0])
+    return msgspec.structs.replace(config, agents=agents, gateway=gateway, redis=redis)
 
 
 def is_beyond_loopback(gateway: GatewayConfig) -> bool:
@@ -411,6 +443,20 @@ def _wants_curve(gateway: GatewayConfig, where: str) -> bool:
             field="gateway.curve",
         )
     return beyond if gateway.curve is None else gateway.curve
+
+
+def _check_password(tree: dict[str, Any], where: str) -> None:
+    """Refuse a password in the file; from the environment it is taken out of the address."""
+    redis = tree.get("redis")
+    url = redis.get("url") if isinstance(redis, dict) else None
+    if isinstance(url, str) and url:
+        check_url(url, where)
+        if split_password(url)[1]:
+            raise ConfigError(
+                f"{where}: redis.url holds a password",
+                hint="name it in REDIS_URL or REDIS_PASSWORD, or in a file that redis.password_file names",
+                field="redis.url",
+            )
 
 
 def _check_endpoints(config: Config, where: str) -> None:
@@ -509,6 +555,7 @@ def _known_keys(prefix: str) -> list[str]:
         "supervision": SupervisionConfig,
         "watchdog": WatchdogConfig,
         "watchdog.answers": AnswersConfig,
+        "redis": RedisConfig,
     }
     kind = kinds.get(prefix, AgentConfig)
     return [field.encode_name for field in msgspec.structs.fields(kind)]

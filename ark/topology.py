@@ -40,6 +40,16 @@ def tree(config: Config, version: str) -> dict[str, Any]:
         }
         for name in config.pipeline.agents
     ]
+
+    def service(name: str, runner: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "kind": "service",
+            "runner": runner,
+            "version": version,
+            "secrets": secrets(name),
+        }
+
     pipeline = {
         "name": "pipeline",
         "kind": "supervisor",
@@ -50,16 +60,9 @@ def tree(config: Config, version: str) -> dict[str, Any]:
         "strategy": "rest_for_one",
         "version": version,
         "children": [
-            *(
-                {
-                    "name": name,
-                    "kind": "service",
-                    "runner": runner,
-                    "version": version,
-                    "secrets": secrets(name),
-                }
-                for name, runner in services
-            ),
+            *(service(name, runner) for name, runner in services),
             pipeline,
+            # Last: it needs all of them, and none of them needs it.
+            *([service("feed", "actors.redis_feed:RedisFeedWorker")] if config.redis.url else []),
         ],
     }

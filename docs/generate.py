@@ -75,6 +75,7 @@ PLACES = {
     "ARK_HOME": "the node's home, like `--home`",
     "ARK_CONFIG": "the configuration file, like `--config`",
     "WATCHDOG_WEBHOOK_TOKEN": "the bearer token for `watchdog.webhook`, where no file is named",
+    "REDIS_PASSWORD": "the password of `redis.url`, where `REDIS_URL` holds none; no settings file keeps it",
     "XDG_STATE_HOME": "without `ARK_HOME`, the home is `ark` in this folder (`~/.local/state`)",
 }
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from actors.redis_entries import read_entry
 from ark import cli
+from ark.config import ENVIRONMENT
 from supervisor import cli as supervisor_cli
 from tests.javascript import PACKAGES, needs_node
 from tests.node import BIN, ROOT, Node, node, wait_until
@@ -101,6 +103,14 @@ def test_a_command_line_is_one_that_there_is(line: str) -> None:
             assert "data/gateway.db" in line
         case "python3":
             compile(rest[1], line, "exec")
+        case "pip":
+            extra = rest[1].removeprefix("ark-runtime[").removesuffix("]")
+            assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+        case "export":
+            assert rest[0].partition("=")[0] in ENVIRONMENT
+        case "redis-cli":
+            fields = [each.encode() for each in rest[3:]]
+            assert read_entry(rest[1], b"1-0", dict(zip(fields[::2], fields[1::2], strict=True))).error is None
         case _:
             assert line in ("source .venv/bin/activate", "kill -9 PID")
 
