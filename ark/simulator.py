@@ -28,6 +28,7 @@ from ark.door import Door
 from ark.errors import ArkError
 from ark.intake import Intake
 from ark.journal import Journal, open_database
+from ark.letters import DeadLetter, obstacle
 from ark.message import HELD, OUTCOME, Envelope, pack, unpack
 from ark.ruling import SECRET
 from ark.signal import Signal
@@ -63,6 +64,7 @@ class Report(msgspec.Struct):
         accepted: Trace ids that a client was told were accepted, in the order of the first acceptance.
         published: Trace ids in the order in which outcomes reached the gateway's journal.
         rulings: By trace id, whether the operator approved; those that he was told of as taken.
+        retries: The trace id of each retry by that of its dead letter; those that he was told of.
         steps, kills, epoch: How long it took, how many processes died, and the last epoch.
     """
 
@@ -70,6 +72,7 @@ class Report(msgspec.Struct):
     accepted: list[str]
     published: list[str]
     rulings: dict[str, bool]
+    retries: dict[str, str]
     steps: int
     kills: int
     epoch: int
@@ -104,6 +107,8 @@ class Simulation:
         journal, intake, door: The classes of the agents' journals, of the gateway's, and of the door, likewise.
         answer: An operator: shown a held signal at random moments, he approves it (True), refuses it (False), or
             leaves it for now (None). Without one, what is held waits for its deadline.
+        deal: The same operator before a dead letter: he wants it retried (True), drops it (False), or leaves it for
+            now (None). One that must not be retried he drops. The run ends when he has dealt with each.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class Simulation:
         intake: type[Intake] = Intake,
         door: type[Door] = Door,
         answer: Callable[[random.Random, Pending], bool | None] | None = None,
+        deal: Callable[[random.Random, DeadLetter], bool | None] | None = None,
     ) -> None:
         self._random = random.Random(seed)
         self._agents = dict(agents)
@@ -133,6 +139,7 @@ class Simulation:
         self._intake_class = intake
         self._door_class = door
         self._answer = answer
+        self._deal = deal
         self.halt_reason: str | None = None
         self.clock = 1_700_000_000.0
         self.databases: dict[str, dict[str, apsw.Connection]] = {name: {} for name in self._names}
@@ -151,6 +158,7 @@ class Simulation:
         self._accepted: dict[str, None] = {}
         self._published: list[str] = []
         self._rulings: dict[str, bool] = {}
+        self._retries: dict[str, str] = {}
         self._died = 0
         self._steps = 0
 
@@ -165,7 +173,7 @@ class Simulation:
         self._restart(GATEWAY)
         for name in self._names:
             self._restart(name)
-        while len(self._published) < wanted or self._kills_left or self._isolated:
+        while len(self._published) < wanted or self._kills_left or self._isolated or self._is_dealing():
             self._steps += 1
             if self._steps > most_steps:
                 raise Stuck(f"{wanted - len(self._published)} signals have no outcome after {most_steps} steps")
@@ -177,6 +185,7 @@ class Simulation:
             accepted=list(self._accepted),
             published=self._published,
             rulings=self._rulings,
+            retries=self._retries,
             steps=self._steps,
             kills=self._died,
             epoch=self._epoch,
@@ -202,6 +211,8 @@ class Simulation:
                 choices.append((1.0, self._tell_gateway, ()))
             if self._answer and self._door.dispatcher.parked:
                 choices.append((1.0, self._ask_operator, ()))
+            if self._deal and self._door.intake.letters.open:
+                choices.append((1.0, self._deal_with_letter, ()))
         for name, process in self._processes.items():
             if name != GATEWAY and process.mailbox:
                 choices.append((4.0, self._agent_round, (name,)))
@@ -275,6 +286,37 @@ class Simulation:
             self._maybe_die()
             if ruling:
                 self._rulings[pending.trace_id] = approved
+        except _Died:
+            self._kill(GATEWAY)
+
+    def _is_dealing(self) -> bool:
+        """Whether a dead letter waits for the operator, or a retry for its outcome."""
+        return self._deal is not None and (
+            self._door is None or self._door.intake.letters.open > 0 or self._door.unfinished > 0
+        )
+
+    def _deal_with_letter(self) -> None:
+        """An operator's request about a dead letter; where he is not told that it was done, he looks again."""
+        door = self._door
+        assert door is not None
+        assert self._deal is not None
+        chosen = self._random.choice([each.trace_id for each in door.intake.letters.list(limit=100)])
+        letter = door.intake.letters.find(chosen)
+        assert letter is not None
+        wish = self._deal(self._random, letter)
+        if wish is None:
+            return
+        act = None
+        if wish and not obstacle(letter):
+            act = door.retry(letter, by="operator", reason="by a die", fresh=True, now=self.clock)
+        else:
+            door.drop(letter, by="operator", reason="by a die", now=self.clock)
+        try:
+            self._maybe_die()
+            self._published.extend(each.trace_id for each in door.settle())
+            self._maybe_die()
+            if act:
+                self._retries[letter.trace_id] = act.retry
         except _Died:
             self._kill(GATEWAY)
 

@@ -25,7 +25,8 @@ class MortalJoey(Joey):
 
 
 class MortalKenny(Kenny):
-    """Dies like by kill -9 between the broker's commit and his own, of a signal that says so."""
+    """Dies like by kill -9 of a signal that says so: between the broker's commit and his own, or between his intent and
+    the broker, as long as the file that its metadata name under `hands` is not there."""
 
     def setup(self, context: Context) -> None:
         super().setup(context)
@@ -39,6 +40,9 @@ class MortalKenny(Kenny):
             os._exit(9)
 
     def perform(self, intent: Intent, context: Context, *, again: bool) -> Case:
+        hands = intent.case.signal.metadata.get("hands")
+        if hands and not os.path.exists(hands):
+            os._exit(9)
         self.is_to_die = intent.case.signal.metadata.get("poison") == "between the commits"
         return super().perform(intent, context, again=again)
 

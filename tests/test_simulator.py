@@ -17,7 +17,7 @@ from ark.intake import Intake
 from ark.journal import Journal
 from ark.message import Envelope
 from tests.node import ROOT
-from tests.worlds import digest, live
+from tests.worlds import digest, live, live_with_letters
 
 SEEDS = 2_000
 PORTION = 125
@@ -37,6 +37,26 @@ def test_every_promise_holds_in_every_schedule(first: int) -> None:
 def test_every_promise_holds_in_very_many_schedules(first: int) -> None:
     for seed in range(first, first + 2_000):
         run_named(seed)
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS // 10, PORTION // 5))
+def test_an_operator_deals_with_dead_letters_in_every_schedule(first: int) -> None:
+    retries = 0
+    for seed in range(first, first + PORTION // 5):
+        try:
+            retries += len(live_with_letters(seed).retries)
+        except (AssertionError, ArkError, ValueError) as error:
+            error.add_note(f"the seed is {seed}")
+            raise
+    assert retries > 0
+
+
+def test_without_the_look_at_the_order_a_schedule_shows_something_executed_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ark.simulator.obstacle", lambda letter: "")
+    with pytest.raises(AssertionError, match="nothing is retried of which there is an order"):
+        all(live_with_letters(seed) for seed in range(ENOUGH_TO_FIND))
 
 
 def run_named(seed: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
@@ -11,11 +14,12 @@ import msgspec
 from actors import hrm
 from actors.aletheia import Aletheia
 from actors.joey import Joey
-from actors.kenny import Kenny
+from actors.kenny import Intent, Kenny, client_order_id
 from actors.kyle import Kyle
 from actors.messages import Case
 from ark import Agent, Context, Durability, Signal, seal
 from ark.delivery import Pending
+from ark.letters import DeadLetter, retry_id
 from ark.simulator import Faults, Report, Simulation
 from tests.promises import check_promises
 
@@ -68,6 +72,42 @@ class Gathering(Agent[Case]):
         if "settle" in self.gathered:
             raise ZeroDivisionError("poison")
         self.gathered.clear()
+
+
+class Mortal(Kenny):
+    """Dies of poison between the broker's commit and his own."""
+
+    def setup(self, context: Context) -> None:
+        self.poisoned = False
+        super().setup(context)
+
+    @contextmanager
+    def performing(self, context: Context) -> Iterator[None]:
+        self.poisoned = False
+        with super().performing(context):
+            yield
+        if self.poisoned:
+            raise ZeroDivisionError("poison")
+
+    def perform(self, intent: Intent, context: Context, *, again: bool) -> Case:
+        self.poisoned = self.poisoned or intent.case.signal.metadata.get("poison") == "perform"
+        return super().perform(intent, context, again=again)
+
+
+class Mended(Fragile):
+    """Dies of poison until it is retried for the second time."""
+
+    def handle(self, message: Case, context: Context) -> Case:
+        metadata = message.signal.metadata
+        if metadata.get("poison") == "handle" and metadata.get("retry_of") not in retried_once(metadata):
+            raise ZeroDivisionError("poison")
+        return message
+
+
+def retried_once(metadata: dict[str, Any]) -> tuple[str, ...]:
+    """The trace id of the first retry of a signal that carries its first trace id along."""
+    first = metadata.get("first")
+    return () if first is None else (retry_id(first),)
 
 
 AGENTS: list[tuple[str, type[Agent[Any]]]] = [
@@ -134,6 +174,45 @@ def live(seed: int, faults: Faults = FAULTS, **broken: Any) -> tuple[Simulation,
         assert approved or report.outcomes[trace_id]["status"] != "executed"
     check_promises(lambda name: database(world, name), excused=poisoned)
     return world, report
+
+
+def deal(die: random.Random, letter: DeadLetter) -> bool | None:
+    """An operator who mostly retries, and at times leaves it for later or lets it be."""
+    return die.choices((True, False, None), (5, 1, 3))[0]
+
+
+def live_with_letters(seed: int) -> Report:
+    """Run one world in which an operator deals with every dead letter, and check every promise.
+
+    One poison ends an agent before HRM, and is mended at its second retry. Another ends Kenny when the broker has
+    the order already.
+    """
+    agents = [(name, {"fragile": Mended, "kenny": Mortal}.get(name, agent)) for name, agent in AGENTS]
+    world = Simulation(agents, seed=seed, faults=FAULTS, secrets=SECRETS, answer=answer, deal=deal)
+    die = random.Random(seed)
+    wanted = []
+    for number, signal in enumerate(each for each in signals(seed) if not each.metadata):
+        trace_id = str(uuid.UUID(int=die.getrandbits(128), version=4))
+        poison = {3: "handle", 6: "perform"}.get(number)
+        metadata = {"poison": poison, "first": trace_id} if poison else {}
+        wanted.append(msgspec.structs.replace(signal, trace_id=trace_id, metadata=metadata))
+    report = world.run(wanted, most_steps=40_000)
+    gateway = database(world, "gateway")
+    acts = dict(gateway.execute("SELECT trace_id, act FROM letters JOIN signals USING (seq)"))
+    retries = {one: two for one, two in gateway.execute(_RETRIES) if two}
+    assert None not in acts.values()
+    assert set(report.retries.items()) <= set(retries.items()), "what the operator was told was done"
+    assert len(report.published) == len(set(report.published)) == len(wanted) + len(retries)
+    sent = {each for (each,) in database(world, "kenny-broker").execute(_TAKEN)}
+    for trace_id, retry in retries.items():
+        assert retry == retry_id(trace_id)
+        assert client_order_id(trace_id) not in sent, "nothing is retried of which there is an order"
+    check_promises(lambda name: database(world, name), excused=list(acts))
+    return report
+
+
+_RETRIES = "SELECT trace_id, retry FROM letters JOIN signals USING (seq)"
+_TAKEN = "SELECT client_order_id FROM orders WHERE json_extract(state, '$.status') != 'rejected'"
 
 
 def database(world: Simulation, stem: str) -> apsw.Connection:

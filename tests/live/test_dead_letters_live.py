@@ -84,6 +84,24 @@ def test_what_died_before_kenny_is_executed_once_when_it_is_retried(one: Node, t
         assert not order_of(one, trace_id)
 
 
+def test_what_died_between_kennys_intent_and_the_broker_is_executed_once_when_it_is_retried(
+    one: Node, tmp_path: Path
+) -> None:
+    hands = tmp_path / "hands"
+    with one.client() as client:
+        sent = orders_sent(one)
+        outcome = judged(client, symbol="RETRY", metadata={"hands": str(hands)})
+        assert "exit code 9 in perform" in outcome["reason"]
+        assert outcome["order"] is None
+        assert outcome["decision"]["approved"]
+        hands.touch()
+        retry = client.retry(outcome["trace_id"], reason="mended", by="ada")["retry"]
+        assert client.outcome(retry, timeout_s=20.0)["status"] == "executed"
+    assert orders_sent(one) == sent + 1
+    assert order_of(one, retry)
+    assert not order_of(one, outcome["trace_id"])
+
+
 def test_a_fresh_retry_has_the_present_time(one: Node, tmp_path: Path) -> None:
     model, made = tmp_path / "model", time.time() - 600
     with one.client() as client:
