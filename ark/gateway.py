@@ -35,7 +35,7 @@ from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.protocol import Code, Request, Role
 from ark.ruling import SECRET
-from ark.status import compose, depths
+from ark.status import SignalCounts, compose, depths
 from ark.storage import RETRY_S, STORAGE, Trouble, naming, open_journal
 from ark.wire import Outbox, bind, mailbox
 
@@ -65,7 +65,6 @@ _MOST_KEPT = 50
 """Events of agents that are written to the log in one second."""
 
 _JOURNAL = "gateway.db"
-_COUNTED = ("accepted", "in_flight", "completed", "held", "dead_letters", "dead_letters_ever")
 _WITHOUT_JOURNAL = frozenset({"status", "halt", "resume", "isolate", "release", "restart"})
 """What is answered also while the journal cannot be read or written."""
 
@@ -393,7 +392,7 @@ class GatewayWorker:
             case "outcome":
                 return self._outcome(request, way)
             case "status":
-                return protocol.reply(request.id, **self._status(), refused=self._refusals.count)
+                return protocol.reply(request.id, **self._status())
             case "halt" | "resume":
                 return self._halt(request)
             case "held":
@@ -487,20 +486,27 @@ class GatewayWorker:
         return None
 
     def _status(self) -> dict[str, Any]:
-        if not self._is_open:
-            unknown = dict.fromkeys(_COUNTED)
-            return compose(self._home, self._tree, self._pipeline, unknown)
-        held = len(self._door.dispatcher.parked)
-        signals = {
-            "accepted": self._door.intake.accepted,
-            "in_flight": self._door.unfinished - held,
-            "completed": self._door.intake.completed,
-            "held": held,
-            "dead_letters": self._door.intake.letters.open,
-            "dead_letters_ever": self._door.intake.letters.ever,
-        }
-        counts = {"outcomes": dict(self._outcomes), "violations": self._violations}
-        return {**compose(self._home, self._tree, self._pipeline, signals), **counts}
+        signals = SignalCounts()
+        if self._is_open:
+            held = len(self._door.dispatcher.parked)
+            signals = SignalCounts(
+                accepted=self._door.intake.accepted,
+                in_flight=self._door.unfinished - held,
+                completed=self._door.intake.completed,
+                held=held,
+                dead_letters=self._door.intake.letters.open,
+                dead_letters_ever=self._door.intake.letters.ever,
+            )
+        document = compose(
+            self._home,
+            self._tree,
+            self._pipeline,
+            signals,
+            outcomes=self._outcomes,
+            violations=self._violations,
+            refused=self._refusals.count,
+        )
+        return msgspec.structs.asdict(document)
 
     def _halt(self, request: Request) -> bytes:
         if not request.reason.strip():

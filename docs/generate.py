@@ -29,6 +29,7 @@ import actors.synthesis
 import ark.config
 import ark.protocol
 import ark.signal
+import ark.status
 import graveyard.ethics
 from actors.ruleset_book import RULESET_RULES, RulesetRule
 from actors.ruleset_judge import CHECKS
@@ -362,6 +363,29 @@ def meanings(struct: type[msgspec.Struct]) -> str:
     return table(("key", "meaning"), [(f"`{name}`", meaning) for name, meaning in docstring(struct)[1].items()])
 
 
+def status() -> str:
+    """What `status` gives, and the tables in it."""
+    parts = [reply_fields(ark.status.StatusDocument)]
+    for name, struct in (
+        ("One of `children`", ark.status.ChildStatus),
+        ("`signals`", ark.status.SignalCounts),
+        ("One of `alerts`", ark.status.AlertStatus),
+    ):
+        text = docstring(struct)[0]
+        parts.append(f"{name}: {text[0].lower()}{text[1:]}\n\n{reply_fields(struct)}")
+    return "\n".join(parts) + "\n"
+
+
+def reply_fields(struct: type[msgspec.Struct]) -> str:
+    """A table of what a reply holds."""
+    meanings = docstring(struct)[1]
+    rows = [
+        (f"`{field.name}`", kind(field.type) + (" or nil" if NoneType in typing.get_args(field.type) else ""), text)
+        for field, text in ((each, meanings[each.name]) for each in msgspec.structs.fields(struct))
+    ]
+    return table(("key", "type", "meaning"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "graveyard_rules": graveyard_rules,
     "graveyard_sources": graveyard_sources,
@@ -375,6 +399,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "signal": signal,
     "bar": bar,
     "limits": limits,
+    "status": status,
 }
 
 

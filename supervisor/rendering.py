@@ -8,6 +8,10 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+import msgspec
+
+from ark.status import StatusDocument
+
 __all__ = [
     "STYLES",
     "Status",
@@ -48,15 +52,10 @@ def is_well(status: Status) -> bool:
 
 def absent(halt_reason: str | None) -> dict[str, Any]:
     """The status document where no node runs; a halt outlives the node."""
-    signals = dict.fromkeys(("accepted", "in_flight", "completed", "held", "dead_letters", "dead_letters_ever"))
-    return {
-        "state": "stopped",
-        "halted": halt_reason is not None,
-        "halt_reason": halt_reason,
-        "ready": False,
-        "children": [],
-        "signals": signals,
-    }
+    halted = halt_reason is not None
+    document = StatusDocument(state="stopped", ready=False, halted=halted, halt_reason=halt_reason)
+    plain: dict[str, Any] = msgspec.to_builtins(document)
+    return plain
 
 
 def as_json(document: Mapping[str, Any], *, indent: int | None = 2) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from ark.interventions import read
+from ark.status import StatusDocument
 from tests.node import ECHO, Node, comes_back, ended, node, wait_until
 
 QUICK = """
@@ -114,7 +117,7 @@ def test_a_great_share_of_failures_isolates_also_where_good_ones_are_among_them(
             inject(one, 1, does="fail")
             inject(one, 2)
         alert = raised(one, "failure_rate", name="beta")
-        assert "33%" in alert["reason"]
+        assert re.search(r"\d of 1\d signals failed \(\d\d%, at most 20%\)", alert["reason"])
         wait_until(lambda: state(one, "beta") == "isolated", "beta is isolated")
 
 
@@ -161,8 +164,8 @@ def test_a_hang_is_noticed_within_two_heartbeats_and_told() -> None:
 
 def test_an_agent_with_more_patience_may_take_its_time() -> None:
     config = MISBEHAVING.replace("[agents.beta]\n", "[agents.beta]\npatience_s = 20\n")
-    with node(config + "[watchdog]\ninterval_s = 0.2\n") as one:
-        traces = inject(one, 1, does="sleep", for_s=2.0)
+    with node(config + "[watchdog]\ninterval_s = 0.5\nmissed = 4\n") as one:
+        traces = inject(one, 1, does="sleep", for_s=4.0)
         assert outcomes(one, traces) == ["executed"]
         assert one.child("beta")["restarts"] == 0
         assert not alerts(one, fault="hang")
@@ -250,6 +253,9 @@ def test_the_status_shows_health_figures_and_alerts() -> None:
         assert beta["memory_mb"] > 5
         assert beta["descriptors"] > 5
         assert one.status()["health"] == 1.0
+        printed = json.loads(one.run("supervisor", "status", "--json").stdout)
+        assert set(printed) == set(StatusDocument.__struct_fields__)
+        msgspec.convert(printed, StatusDocument)
         text = one.run("supervisor", "status").stdout
         assert "warning:" in text
         assert "node disk_low since" in text
