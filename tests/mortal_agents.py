@@ -25,8 +25,10 @@ class MortalJoey(Joey):
 
 
 class MortalKenny(Kenny):
-    """Dies like by kill -9 of a signal that says so: between the broker's commit and his own, or between his intent and
-    the broker, as long as the file that its metadata name under `hands` is not there."""
+    """Dies like by kill -9 of a signal that says so: between the broker's commit and his own.
+
+    Or, as long as the file that its metadata name under `hands` is not there, before he calls the broker.
+    """
 
     def setup(self, context: Context) -> None:
         super().setup(context)
