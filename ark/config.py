@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -85,12 +85,15 @@ class PipelineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         agents: The agents by name, in the order in which a signal passes them.
         secrets: Who shares which secret: the agents' names, by the secret's name. The gateway always has `ruling`;
             an agent that holds signals for a person needs it, too.
+        strategy: Whom the failure of one agent takes along: `one_for_one` nobody, `rest_for_one` those behind it,
+            `one_for_all` all others.
     """
 
     agents: Annotated[tuple[Name, ...], Meta(min_length=1)] = ("kyle", "joey", "hrm", "kenny", "aletheia")
     secrets: dict[Name, tuple[Name, ...]] = msgspec.field(
         default_factory=lambda: {"approval": ("hrm", "kenny"), "ruling": ("gateway", "hrm")}
     )
+    strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] = "one_for_one"
 
 
 class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +105,12 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         patience_s: How long it may be without a heartbeat, for agents that wait for a slow model; where 0, as long
             as everybody.
         memory_limit_mb: How much memory it may hold, in MiB; where 0, as much as everybody.
+        restart: `permanent`: it is always started again; `transient`: after an abnormal end only; `temporary`:
+            never. While an agent is down, signals wait before it.
+        shutdown_s: How long it gets for an orderly stop before it is killed; with 0 it is killed at once. Where
+            absent, as long as `supervision.shutdown_s` says.
+        start_timeout_s: How long it gets until it is ready; where absent, as long as
+            `supervision.start_timeout_s` says.
         settings: The agent's own settings.
     """
 
@@ -109,6 +118,9 @@ class AgentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = ""
     patience_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
     memory_limit_mb: Annotated[int, Meta(ge=0)] = 0
+    restart: Literal["permanent", "transient", "temporary"] = "permanent"
+    shutdown_s: Annotated[float, Meta(ge=0, le=86_400)] | None = None
+    start_timeout_s: Seconds | None = None
     settings: dict[str, Any] = {}
 
 
@@ -124,6 +136,8 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         period_s: The length of that window.
         backoff_base_s: How long a child waits before its second restart in a row; it doubles from there.
         backoff_cap_s: The longest that it waits.
+        jitter: By which share each of these waits is made longer or shorter at random, so that children that died
+            together do not come back together.
         stable_s: After it ran for so long, the waiting begins anew.
         shutdown_s: How long a process gets for an orderly stop before it is killed; a supervisor twice as long.
         start_timeout_s: How long a process gets until it is ready; a supervisor three times as long.
@@ -134,6 +148,7 @@ class SupervisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     period_s: Seconds = 30.0
     backoff_base_s: Seconds = 0.01
     backoff_cap_s: Seconds = 0.5
+    jitter: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     stable_s: Seconds = 10.0
     shutdown_s: Seconds = 2.0
     start_timeout_s: Seconds = 15.0
@@ -528,6 +543,9 @@ def _explain(message: str, where: str, tree: dict[str, Any]) -> ConfigError:
     unknown = re.search(r"unknown field `(.*?)`", message)
     if not unknown:
         text = message.split(" - at ", maxsplit=1)[0]
+        choices = _choices(prefix)
+        if choices and text.startswith("Invalid enum value"):
+            text = f"must be one of {', '.join(choices)}, not {text.removeprefix('Invalid enum value ')}"
         return ConfigError(f"{where}: {prefix or 'the file'}: {text}", field=prefix or None)
     known = _known_keys(prefix)
     field = f"{prefix}.{unknown[1]}" if prefix else unknown[1]
@@ -546,7 +564,18 @@ def _wrong_agent(agents: dict[str, Any]) -> str:
     return "..."
 
 
+def _choices(place: str) -> tuple[str, ...]:
+    """The words that a setting can be; none for one that is no choice."""
+    table, _, key = place.rpartition(".")
+    types = [field.type for field in _fields(table) if field.encode_name == key]
+    return get_args(types[0]) if types and get_origin(types[0]) is Literal else ()
+
+
 def _known_keys(prefix: str) -> list[str]:
+    return [field.encode_name for field in _fields(prefix)]
+
+
+def _fields(prefix: str) -> tuple[msgspec.structs.FieldInfo, ...]:
     kinds: dict[str, type[msgspec.Struct]] = {
         "": Config,
         "gateway": GatewayConfig,
@@ -557,8 +586,7 @@ def _known_keys(prefix: str) -> list[str]:
         "watchdog.answers": AnswersConfig,
         "redis": RedisConfig,
     }
-    kind = kinds.get(prefix, AgentConfig)
-    return [field.encode_name for field in msgspec.structs.fields(kind)]
+    return msgspec.structs.fields(kinds.get(prefix, AgentConfig))
 
 
 def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from ark import protocol
+from ark import interventions, protocol
 from ark.agent import Durability
 from ark.blackbox import BlackBox
 from ark.config import Config
@@ -65,8 +65,17 @@ _MOST_KEPT = 50
 """Events of agents that are written to the log in one second."""
 
 _JOURNAL = "gateway.db"
-_WITHOUT_JOURNAL = frozenset({"status", "halt", "resume", "isolate", "release", "restart"})
+_WITHOUT_JOURNAL = frozenset({"status", "halt", "resume", "isolate", "release", "restart", "stop", "start"})
 """What is answered also while the journal cannot be read or written."""
+_NO_REASON = "by an operator"
+_NEEDS_REASON = ("isolate", "release", "stop")
+_REFUSALS = {
+    ("stop", "isolated"): "is isolated, and down; `supervisor release` starts it",
+    ("start", "isolated"): "is isolated; `supervisor release` starts it",
+    ("restart", "isolated"): "is isolated; `supervisor release` starts it",
+    ("release", "stopped"): "was stopped, not isolated; `supervisor start` starts it",
+}
+"""Why an operation cannot be done to a child of which that is wanted."""
 
 Route = tuple[Any, list[bytes]]
 """A socket and the frames that lead a reply back to its client."""
@@ -120,6 +129,7 @@ class GatewayWorker:
         self._waiting: dict[str, list[tuple[float, Route, msgspec.Raw]]] = {}
         self._waiters = 0
         self._held_now: list[Pending] = []
+        self._done: list[Callable[[], None]] = []
         self._asked: dict[int, tuple[float, Route, msgspec.Raw]] = {}
         self._questions = 0
         self._kept_since, self._kept = 0.0, 0
@@ -365,8 +375,10 @@ class GatewayWorker:
         if not self._is_open:
             return
         down = {"isolated", "stopped", "failed"}
+        # Of agents whose supervisor is down nothing is told: then it stands for them.
         self._door.dispatcher.paused = any(
-            child["name"] in self._pipeline and child["state"] in down for child in children
+            child["state"] in down and (child["name"] in self._pipeline or child["kind"] == "supervisor")
+            for child in children
         )
 
     def _strike(self, died: list[dict[str, Any]]) -> None:
@@ -521,6 +533,7 @@ class GatewayWorker:
             raise RequestError(str(error), code=Code.BUSY) from error
         halted = request.op == "halt"
         self._tell(request.op, reason=request.reason, by=by)
+        self._remember(request)
         return protocol.reply(request.id, halted=halted, halt_reason=request.reason if halted else None)
 
     def _list_held(self, request: Request) -> bytes:
@@ -554,6 +567,7 @@ class GatewayWorker:
         )
         if ruling is None:
             raise self._not_held(trace_id)
+        self._remember(request, trace_id)
         self._tell_ruling(trace_id, ruling.word, ruling.by, ruling.reason)
         return protocol.reply(request.id, trace_id=trace_id, ruling=ruling.word)
 
@@ -597,6 +611,12 @@ class GatewayWorker:
         known = {child["name"]: child for child in self._tree}
         if not request.agent:
             raise RequestError("`agent` is missing", code=Code.INVALID, field="agent")
+        if request.agent not in known and request.agent in self._pipeline:
+            raise RequestError(
+                f"the supervisor of {request.agent} does not run now; see `supervisor status`",
+                code=Code.REFUSED,
+                field="agent",
+            )
         if request.agent not in known or known[request.agent]["parent"] is None:
             raise RequestError(
                 f"no child is named {request.agent[:40]!r}{protocol.nearest(request.agent, known)}",
@@ -609,23 +629,46 @@ class GatewayWorker:
                 code=Code.REFUSED,
                 field="agent",
             )
+        why_not = _REFUSALS.get((request.op, known[request.agent]["desired"]))
+        if why_not:
+            raise RequestError(f"{request.agent} {why_not}", code=Code.REFUSED, field="agent")
+        if request.op in _NEEDS_REASON and not request.reason.strip():
+            raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
+        if request.agent == self._name and request.op == "stop":
+            raise RequestError(
+                f"the {request.agent} cannot be stopped: nothing could be started through it again; use"
+                " `supervisor restart`, or `ark-run stop` for the whole node",
+                code=Code.REFUSED,
+                field="agent",
+            )
+        words = {"op": request.op, "agent": request.agent, "by": self._who(request)}
         if request.agent == self._name:  # who is asked for itself will not be there to answer afterwards
-            self._control.say(say="request", number=0, op=request.op, agent=request.agent, reason=request.reason)
-            return protocol.reply(request.id, agent=request.agent, state="starting")
+            self._remember(request, request.agent)
+            self._control.say(say="request", number=0, reason=request.reason or _NO_REASON, **words)
+            state = "starting" if request.op == "restart" else "running"
+            return protocol.reply(request.id, agent=request.agent, state=state)
         now = time.monotonic()
         self._asked = {number: each for number, each in self._asked.items() if now - each[0] < _ASKED_S}
         if len(self._asked) >= _MOST_ASKED:
             return self._busy(request, f"{_MOST_ASKED} requests may be with the supervisor")
         self._questions += 1
         self._asked[self._questions] = (now, way, request.id)
-        self._control.say(
-            say="request",
-            number=self._questions,
-            op=request.op,
-            agent=request.agent,
-            reason=request.reason or "by an operator",
-        )
+        self._remember(request, request.agent)
+        self._control.say(say="request", number=self._questions, reason=request.reason or _NO_REASON, **words)
         return None
+
+    def _remember(self, request: Request, subject: str = "") -> None:
+        """Keep who did what to whom: when what this round has written is committed, and before it is answered."""
+        self._done.append(
+            partial(
+                interventions.record,
+                self._home,
+                request.op,
+                by=self._who(request),
+                subject=subject,
+                reason=request.reason.strip(),
+            )
+        )
 
     def _reply_asked(self, words: dict[str, Any]) -> None:
         asked = self._asked.pop(words["number"], None)
@@ -662,6 +705,9 @@ class GatewayWorker:
         self._held_now.clear()
 
     def _send_replies(self) -> None:
+        for remember in self._done:
+            remember()
+        self._done.clear()
         for (door, route), answer in self._replies:
             self._send_reply(door, route, answer)
         self._replies.clear()

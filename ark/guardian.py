@@ -35,7 +35,7 @@ from ark.log import Log
 from ark.notify import Notifier, Phase, Report
 from ark.privacy import redact
 from ark.storage import ROOM, STORAGE
-from ark.topology import ROOT, tree
+from ark.topology import ROOT, longest_stop_s, tree
 
 __all__ = ["Guardian"]
 
@@ -73,6 +73,7 @@ class Guardian:
         self._log = Log(home.logs / "supervision.log")
         self._began = False
         self._stopping = False
+        self._stop_s = max(_STOP_S, longest_stop_s(config))
         self._rebuilds: deque[float] = deque()
         self._pulse = _Pulse(config.watchdog.interval_s * (config.watchdog.missed + 3))
         self.on_ready: Callable[[], None] = lambda: None
@@ -109,6 +110,7 @@ class Guardian:
             self._began = True
             self._log.write("node_started", pid=os.getpid(), version=ark.__version__)
             self._home.clear_run()
+            self._home.forget_stopped()
             self._check_keys()
             self._check_ports()
             self._make_room()
@@ -167,7 +169,7 @@ class Guardian:
                     reason = words["reason"]
             if not is_ready:
                 self._tell_who_waits(told)
-            if asked_at is not None and time.monotonic() - asked_at > _STOP_S:
+            if asked_at is not None and time.monotonic() - asked_at > self._stop_s:
                 return
             if asked_at is None and self._root_is_stuck(engine):
                 reason = "its root was stuck"

@@ -343,7 +343,29 @@ class Home:
         Raises:
             OSError: It cannot be written.
         """
-        path = self.data / f"isolated-{supervisor}.json"
+        self._keep(self.data / f"isolated-{supervisor}.json", reasons)
+
+    def stopped(self) -> dict[str, str]:
+        """Reasons by name of children that an operator has stopped; that outlives every process but the node's."""
+        found: dict[str, str] = {}
+        for path in self.run.glob("stopped-*.json"):
+            found |= msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        return found
+
+    def keep_stopped(self, supervisor: str, reasons: dict[str, str]) -> None:
+        """Write down which children of a supervisor an operator has stopped, if that has changed.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._keep(self.run / f"stopped-{supervisor}.json", reasons)
+
+    def forget_stopped(self) -> None:
+        """A fresh start starts everything again."""
+        for path in self.run.glob("stopped-*.json"):
+            path.unlink(missing_ok=True)
+
+    def _keep(self, path: Path, reasons: dict[str, str]) -> None:
         if reasons:
             if not path.exists() or msgspec.json.decode(path.read_bytes()) != reasons:
                 self._replace(path, reasons)

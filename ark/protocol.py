@@ -94,6 +94,8 @@ OPERATIONS: Mapping[str, frozenset[Role]] = {
     "isolate": _OPERATING,
     "release": _OPERATING,
     "restart": _OPERATING,
+    "stop": _OPERATING,
+    "start": _OPERATING,
     "halt": _OPERATING,
     "resume": _OPERATING,
     "held": _OPERATING,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ark.config import Config
+from ark.config import AgentConfig, Config
 from ark.ruling import SECRET
 
-__all__ = ["ROOT", "tree"]
+__all__ = ["ROOT", "longest_stop_s", "tree"]
 
 ROOT = "supervisor.tree:Supervisor"
 """The class of the root, as text: the runtime knows no supervisor."""
+
+
+def longest_stop_s(config: Config) -> float:
+    """Seconds that the whole pipeline gets for an orderly stop: twice what its slowest agent gets."""
+    own = [each.shutdown_s for each in config.agents.values() if each.shutdown_s is not None]
+    return 2 * max(config.supervision.shutdown_s, *own, 0.0)
 
 
 def tree(config: Config, version: str) -> dict[str, Any]:
@@ -29,6 +35,9 @@ def tree(config: Config, version: str) -> dict[str, Any]:
         always = {SECRET} if name == "gateway" else set()
         return sorted(always | {key for key, holders in config.pipeline.secrets.items() if name in holders})
 
+    limits = config.supervision
+    own = [config.agents.get(name, AgentConfig()) for name in config.pipeline.agents]
+    starts = [limits.start_timeout_s if each.start_timeout_s is None else each.start_timeout_s for each in own]
     agents = [
         {
             "name": name,
@@ -37,8 +46,11 @@ def tree(config: Config, version: str) -> dict[str, Any]:
             "version": version,
             "secrets": secrets(name),
             "options": {"version": version},
+            "restart": each.restart,
+            "shutdown_s": limits.shutdown_s if each.shutdown_s is None else each.shutdown_s,
+            "start_timeout_s": start,
         }
-        for name in config.pipeline.agents
+        for name, each, start in zip(config.pipeline.agents, own, starts, strict=True)
     ]
 
     def service(name: str, runner: str) -> dict[str, Any]:
@@ -48,13 +60,17 @@ def tree(config: Config, version: str) -> dict[str, Any]:
             "runner": runner,
             "version": version,
             "secrets": secrets(name),
+            "shutdown_s": limits.shutdown_s,
+            "start_timeout_s": limits.start_timeout_s,
         }
 
     pipeline = {
         "name": "pipeline",
         "kind": "supervisor",
         "version": version,
-        "options": {"strategy": "one_for_one", "children": agents, "version": version},
+        "shutdown_s": longest_stop_s(config),
+        "start_timeout_s": 3 * max(limits.start_timeout_s, *starts),
+        "options": {"strategy": config.pipeline.strategy, "children": agents, "version": version},
     }
     return {
         "strategy": "rest_for_one",

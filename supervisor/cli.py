@@ -16,6 +16,7 @@ import msgspec
 
 from ark.cli import EXIT_ERROR, EXIT_OK, EXIT_USAGE, run_guarded
 from ark.client import Client
+from ark.commands.approve import login_name
 from ark.errors import NodeError
 from ark.home import Home, default_home
 from supervisor import doctor
@@ -46,6 +47,8 @@ examples:
   supervisor tree                                    who supervises whom
   supervisor isolate joey --reason "odd confidence"  stop joey, keep its signals waiting
   supervisor release joey --reason "model replaced"  start it anew; what waited flows again
+  supervisor stop exporter --reason "port needed"    stop a child; it stays down
+  supervisor start exporter                          start it again
   supervisor restart kyle --reason "new settings"    an orderly stop and a start
   supervisor events --follow                         what happened, and what happens
   supervisor doctor                                  what is wrong, why, and what to do next
@@ -97,15 +100,16 @@ def _parser() -> argparse.ArgumentParser:
     for name, about, needed in (
         ("isolate", "stop one agent and keep it down; its signals wait before it", True),
         ("release", "start an isolated agent anew; its signals flow again", True),
+        ("stop", "stop one child; it stays down until `supervisor start` or the next `ark-run start`", True),
+        ("start", "start a child that was stopped, or that has ended", False),
         ("restart", "stop one child in an orderly way, and start it anew", False),
     ):
         order = add(name, _order, about)
-        order.add_argument("agent", metavar="AGENT", type=_text, help="its name, as `supervisor status` prints it")
+        order.add_argument("agent", metavar="NAME", type=_text, help="its name, as `supervisor status` prints it")
         order.add_argument(
             "--reason",
             type=_text,
             required=needed,
-            default="by an operator",
             metavar="TEXT",
             help="why; it stands in the status and in the events" + ("" if needed else " (optional)"),
         )
@@ -209,7 +213,8 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 def _order(arguments: argparse.Namespace) -> int:
     with Client.for_home(arguments.home, timeout_s=ORDER_TIMEOUT_S) as client:
-        reply = client.request(arguments.command, agent=arguments.agent, reason=arguments.reason)
+        words = {"agent": arguments.agent, "reason": arguments.reason or "", "by": login_name()}
+        reply = client.request(arguments.command, **words)
     print(as_json(reply) if arguments.json else f"{arguments.agent}: {reply.get('state', 'done')}")
     return EXIT_OK
 

@@ -30,8 +30,9 @@ class Requests:
 
     def open(self, number: int, op: str, child: Child, now: float) -> None:
         """Remember a request for a child as it stood before."""
-        # A release of a child that runs, or an isolation of one that is isolated, is settled as it stands.
-        wanted = child.incarnation if op == "release" and child.state == "running" else child.incarnation + 1
+        # What asks for a process where there is one, or for none where there is none, is settled as it stands.
+        stays = op in ("release", "start") and child.live and not child.leaving
+        wanted = child.incarnation if stays else child.incarnation + 1
         self._open.append(_Open(number, op, child.name, wanted, now + _PATIENCE_S))
 
     def settled(self, state: State, now: float) -> list[tuple[int, str, str]]:
@@ -41,8 +42,8 @@ class Requests:
             child = state.child(each.agent)
             if child is None:
                 continue
-            if each.op == "isolate":
-                there = child.state == "isolated"
+            if each.op in ("isolate", "stop"):
+                there = child.state in ("isolated", "stopped")
             else:
                 there = child.state == "running" and child.incarnation >= each.incarnation
             if there or now >= each.until:

@@ -17,16 +17,19 @@ __all__ = [
     "Isolate",
     "KillChild",
     "Leaving",
+    "Order",
     "Phase",
     "RaiseEpoch",
     "Ready",
     "Release",
     "Restart",
     "StartChild",
+    "StartOne",
     "Started",
     "State",
     "Stop",
     "StopChild",
+    "StopOne",
     "Stopped",
     "Tick",
     "WakeAt",
@@ -178,7 +181,26 @@ class Release:
     reason: str = ""
 
 
-Event: TypeAlias = Begin | Ready | Exited | Tick | Stop | Restart | Isolate | Release
+@dataclass(frozen=True, slots=True)
+class StopOne:
+    """Stop one child, and keep it down until an operator wants it started."""
+
+    name: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StartOne:
+    """Start one child that an operator had stopped, or that had ended, or that awaits its next try."""
+
+    name: str
+    reason: str = ""
+
+
+Order: TypeAlias = Restart | Isolate | Release | StopOne | StartOne
+"""What a person or the Watchdog wants of one child."""
+
+Event: TypeAlias = Begin | Ready | Exited | Tick | Stop | Order
 
 
 # What it orders

@@ -117,15 +117,19 @@ class Supervisor(Actor):  # type: ignore[misc]
                 policy.ChildSpec(
                     each["name"],
                     kind=each["kind"],
-                    shutdown_s=limits.shutdown_s * (2 if each["kind"] == "supervisor" else 1),
-                    start_timeout_s=limits.start_timeout_s * (3 if each["kind"] == "supervisor" else 1),
+                    restart=each.get("restart", "permanent"),
+                    shutdown_s=each["shutdown_s"],
+                    start_timeout_s=each["start_timeout_s"],
                 )
                 for each in duty.options["children"]
             ),
             intensity=limits.intensity,
             period_s=limits.period_s,
             backoff=policy.Backoff(
-                base_s=limits.backoff_base_s, cap_s=limits.backoff_cap_s, stable_s=limits.stable_s
+                base_s=limits.backoff_base_s,
+                cap_s=limits.backoff_cap_s,
+                jitter=limits.jitter,
+                stable_s=limits.stable_s,
             ),
         )
         self._processes: dict[str, Process] = {}
@@ -136,7 +140,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._told: list[dict[str, Any]] = []
         self._wake_at: float | None = None
         self._unkept = False
-        self._state = policy.initial(self._spec, self._home.isolated())
+        self._state = policy.initial(self._spec, self._home.isolated(), self._home.stopped())
         self._decide(policy.Begin())
         self._beat()
 
@@ -184,21 +188,26 @@ class Supervisor(Actor):  # type: ignore[misc]
                     self._log.write("gave_up", name=self._spec.name, reason=action.reason)
                     boot = action.reason.startswith(policy.BOOT_FAILURE)
                     self._leave(EXIT_BOOT if boot else EXIT_FAILED, {"say": "gave_up", "reason": action.reason})
-        self._keep_isolated()
+        self._keep_orders()
         self._tell_tree()
         for number, agent, state in self._requests.settled(self._state, time.monotonic()):
             self._say_up({"say": "reply", "number": number, "agent": agent, "state": _STATES.get(state, state)})
 
-    def _keep_isolated(self) -> None:
-        """What cannot be written, because the disk is full, holds all the same, and is written later."""
+    def _keep_orders(self) -> None:
+        """Write down who is isolated and who is stopped.
+
+        What cannot be written, because the disk is full, holds all the same, and is written later.
+        """
+
+        def reasons(desired: policy.Desired) -> dict[str, str]:
+            return {child.name: child.reason for child in self._state.children if child.desired == desired}
+
         try:
-            self._home.keep_isolated(
-                self._spec.name,
-                {child.name: child.reason for child in self._state.children if child.desired == "isolated"},
-            )
+            self._home.keep_isolated(self._spec.name, reasons("isolated"))
+            self._home.keep_stopped(self._spec.name, reasons("stopped"))
         except (OSError, msgspec.DecodeError) as error:
             if not self._unkept:
-                self._log.write("isolation_not_kept", name=self._spec.name, reason=str(error))
+                self._log.write("orders_not_kept", name=self._spec.name, reason=str(error))
             self._unkept = True
         else:
             self._unkept = False
@@ -301,13 +310,18 @@ class Supervisor(Actor):  # type: ignore[misc]
             case "release":
                 self._failures.pop(name, None)  # nobody is isolated again for what was before
                 event = policy.Release(name, reason)
+            case "stop":
+                event = policy.StopOne(name, reason)
+            case "start":
+                event = policy.StartOne(name, reason)
             case _:
                 event = policy.Restart(name, reason)
         child = self._state.child(name)
         assert child is not None
         self._requests.open(words["number"], words["op"], child, time.monotonic())
-        self._log.write(words["op"], name=name, reason=reason)
-        self._event(words["op"], name=name, reason=reason)
+        by = words.get("by", _WATCHDOG)
+        self._log.write(words["op"], name=name, reason=reason, by=by)
+        self._event(words["op"], name=name, reason=reason, by=by)
         self._decide(event)
 
     def _hung(self, words: dict[str, Any]) -> None:
@@ -353,6 +367,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                     "parent": self._spec.name,
                     "kind": self._children[child.name]["kind"],
                     "state": _STATES.get(child.state, child.state),
+                    "desired": child.desired,
                     "pid": process.pid if process else None,
                     "incarnation": child.incarnation,
                     "version": self._children[child.name].get("version", ""),
@@ -375,6 +390,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             "parent": None,
             "kind": "supervisor",
             "state": "running",
+            "desired": "running",
             "pid": os.getpid(),
             "incarnation": self._duty.incarnation,
             "version": self._duty.options["version"],
@@ -408,7 +424,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self.wakeupAfter(timedelta(seconds=self._beat_s), payload="beat")
         self._watch_the_watchdog()
         if self._unkept:
-            self._keep_isolated()
+            self._keep_orders()
         if self._requests:
             self._decide(policy.Tick())
 

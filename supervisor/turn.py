@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from supervisor.specification import ChildSpec, SupervisorSpec
 from supervisor.transitions import (
@@ -16,15 +17,18 @@ from supervisor.transitions import (
     Isolate,
     KillChild,
     Leaving,
+    Order,
     RaiseEpoch,
     Ready,
     Release,
     Restart,
     StartChild,
     Started,
+    StartOne,
     State,
     Stop,
     StopChild,
+    StopOne,
     Stopped,
     Tick,
     WakeAt,
@@ -37,6 +41,9 @@ BOOT_FAILURE = "boot:"
 
 KILL_AGAIN_S = 1.0
 """A killed process whose exit was not reported is killed again after so many seconds."""
+
+ENDED = frozenset({"backoff", "stopped", "failed"})
+"""States of a child without a process that an operator can have started at once."""
 
 UNSETTLED = frozenset({"pending", "waiting", "starting", "backoff", "stopping"})
 """States that do not last by themselves."""
@@ -75,10 +82,6 @@ class Turn:
             case Stop():
                 if self.phase != "down":
                     self.phase = "stopping"
-                    self.each(
-                        lambda child: child.desired == "running",
-                        lambda child: replace(child, desired="stopped"),
-                    )
             case Ready(name, incarnation):
                 child = self.children.get(name)
                 if child and child.state == "starting" and child.incarnation == incarnation:
@@ -87,34 +90,48 @@ class Turn:
                 child = self.children.get(name)
                 if child and child.live and child.incarnation == incarnation:
                     self.bury(child, reason, normal)
-            case Restart(name) | Isolate(name) | Release(name):
+            case Restart(name) | Isolate(name) | Release(name) | StopOne(name) | StartOne(name):
                 child = self.children.get(name)
                 if child and self.phase in ("starting", "running"):
                     self.obey(child, event)
 
-    def obey(self, child: Child, order: Restart | Isolate | Release) -> None:
+    def obey(self, child: Child, order: Order) -> None:
         match order:
             case Isolate(_, reason):
-                child = replace(child, desired="isolated", reason=reason)
-                if not child.live:
-                    self.put(replace(child, state="isolated", due=None))
-                else:
-                    leaving: Leaving = "sibling" if child.leaving == "sibling" else "operator"
-                    self.stop(child, leaving)
+                self.set_aside(child, "isolated", reason)
+            case StopOne(_, reason) if child.desired != "isolated":
+                self.set_aside(child, "stopped", reason)
             case Release(_, reason) if child.desired == "isolated":
-                child = replace(child, desired="running", streak=0, cause=f"{child.name} released: {reason}")
-                self.put(child if child.live else replace(child, state="waiting"))
+                self.bring_back(child, f"{child.name} released: {reason}")
+            case StartOne(_, reason) if child.desired != "isolated":
+                if child.desired == "stopped" or child.state in ENDED:
+                    self.bring_back(child, f"{child.name} started: {reason}")
+            case Restart(_, reason, False, None) if child.desired == "stopped":
+                self.bring_back(child, f"{child.name} restarted: {reason}")
             case Restart(_, reason, kill, incarnation) if (
                 child.desired == "running" and not child.leaving and incarnation in (None, child.incarnation)
             ):
                 if kill and child.live:
                     self.kill(replace(child, leaving="failure", reason=reason))
-                elif not kill:
+                elif not kill and child.live:
                     child = replace(child, streak=0, reason=reason, cause=f"{child.name} restarted: {reason}")
-                    if child.live:
-                        self.stop(child, "operator")
-                    elif child.state in ("backoff", "stopped", "failed"):
-                        self.put(replace(child, state="waiting", due=None))
+                    self.stop(child, "operator")
+                elif not kill and child.state in ENDED:
+                    self.bring_back(child, f"{child.name} restarted: {reason}")
+
+    def set_aside(self, child: Child, where: Literal["isolated", "stopped"], reason: str) -> None:
+        """Take a child down whatever it is doing, and leave it there."""
+        child = replace(child, desired=where, reason=reason, cause="")
+        if not child.live:
+            self.put(replace(child, state=where, due=None))
+        else:
+            leaving: Leaving = "sibling" if child.leaving == "sibling" else "operator"
+            self.stop(child, leaving)
+
+    def bring_back(self, child: Child, cause: str) -> None:
+        """Want a child again; a process that is still on its way out is followed by the new one."""
+        child = replace(child, desired="running", streak=0, cause=cause)
+        self.put(child if child.live else replace(child, state="waiting", due=None))
 
     def run_out(self, child: Child) -> None:
         """A state's patience ends, if it does."""
@@ -141,8 +158,9 @@ class Turn:
         elif leaving == "operator":
             self.put(replace(gone, state="waiting"))
         elif leaving == "sibling":
-            temporary = self.specs[child.name].restart == "temporary"
-            self.put(gone if temporary else replace(gone, state="waiting"))
+            # A temporary one comes back only where a person has asked for it meanwhile.
+            stays = self.specs[child.name].restart == "temporary" and not gone.cause
+            self.put(gone if stays else replace(gone, state="waiting"))
         elif boot and not leaving:
             self.put(replace(gone, state="failed"))
             why = reason.removeprefix(BOOT_FAILURE).strip()
@@ -185,12 +203,13 @@ class Turn:
             child = self.children[name]
             if name == failed.name or (child.desired != "running" and not child.live):
                 continue
-            cause = f"{name} restarted with {failed.name}"
+            restart = self.specs[name].restart
+            cause = child.cause if restart == "temporary" else f"{name} restarted with {failed.name}"
             if child.live:
                 if child.desired == "running":
                     child = replace(child, reason=f"stopped with {failed.name}: {failed.reason}", cause=cause)
                 self.put(self.patient(replace(child, leaving="sibling")))
-            elif child.state == "stopped" and self.specs[name].restart == "transient":
+            elif child.state == "stopped" and restart == "transient":
                 self.put(replace(child, state="waiting", cause=cause))
 
     def give_up(self, reason: str) -> None:

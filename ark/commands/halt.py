@@ -9,6 +9,7 @@ import argparse
 import json
 import time
 
+from ark import interventions
 from ark.client import Client
 from ark.commands.approve import login_name
 from ark.errors import MessageError, NodeError
@@ -42,6 +43,7 @@ def change(arguments: argparse.Namespace, op: str) -> int:
             home.halt(arguments.reason, by=login_name(), at=time.time())
         else:
             home.resume(arguments.reason, by=login_name())
+        interventions.record(home, op, by=login_name(), reason=arguments.reason.strip())
     halted = home.halt_reason() is not None
     print(json.dumps({"halted": halted, "reason": arguments.reason}) if arguments.json else f"{op}: done")
     return 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ark.commands.approve import login_name
 from ark.errors import NodeError, RequestError
 from ark.home import Home
 from supervisor import cli
@@ -99,13 +100,13 @@ def test_json_stands_before_or_behind_the_command(
     assert json.loads(before) == TREE
 
 
-@pytest.mark.parametrize("order", ["isolate", "release", "restart"])
+@pytest.mark.parametrize("order", ["isolate", "release", "stop", "start", "restart"])
 def test_an_order_is_sent_with_its_reason_and_the_new_state_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Home, order: str
 ) -> None:
     node = Node({"agent": "joey", "state": "isolated"})
     assert run(monkeypatch, node, order, "joey", "--reason", "odd", "--home", str(home.path)) == cli.EXIT_OK
-    assert node.asked == [{"op": order, "agent": "joey", "reason": "odd"}]
+    assert node.asked == [{"op": order, "agent": "joey", "reason": "odd", "by": login_name()}]
     assert capsys.readouterr().out == "joey: isolated\n"
 
 
@@ -123,6 +124,8 @@ def test_a_refused_order_is_one_line_and_an_error(
         [],
         ["isolate", "joey"],
         ["isolate", "joey", "--reason", " "],
+        ["stop", "joey"],
+        ["start"],
         ["release", "--reason", "x"],
         ["events", "--last", "-1"],
         ["statos"],

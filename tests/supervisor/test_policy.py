@@ -21,8 +21,10 @@ from supervisor.policy import (
     Restart,
     StartChild,
     Started,
+    StartOne,
     Stop,
     StopChild,
+    StopOne,
     Stopped,
     SupervisorSpec,
     Tick,
@@ -455,6 +457,123 @@ def test_what_was_isolated_before_a_new_supervisor_stays_isolated() -> None:
     tree.ready("b")
     assert tree.ready("c") == [Started()]
     assert tree.tell(Release("a", "quiet")) == [RaiseEpoch("a released: quiet"), StartChild("a", 1)]
+
+
+@pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
+def test_an_operators_stop_is_orderly_alone_no_failure_and_lasts_until_the_start(strategy: Strategy) -> None:
+    tree = Tree(strategy, intensity=0)
+    assert tree.tell(StopOne("b", "not now")) == [StopChild("b", 1, 2.0)]
+    assert tree.tell(Tick(), later=2.0) == [KillChild("b", 1)]
+    assert tree.exit("b", "killed by signal 9") == []
+    assert tree["b"] == "stopped"
+    assert tree.state.restart_times == ()
+    assert tree.tell(Tick(), later=60.0) == []
+    assert tree.tell(StartOne("b", "now")) == [RaiseEpoch("b started: now"), StartChild("b", 2)]
+
+
+@pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
+@pytest.mark.parametrize("strategy", ["rest_for_one", "one_for_all"])
+def test_a_recovery_passes_over_a_stopped_child(strategy: Strategy, restart: RestartType) -> None:
+    tree = Tree(strategy, second=restart)
+    tree.tell(StopOne("b", "not now"))
+    tree.exit("b", normal=True)
+    tree.exit("a")
+    assert tree.settle() == "-d -c +a +c +d"
+    assert tree["b"] == "stopped"
+
+
+def test_a_stop_beats_a_back_off_and_a_kill_that_is_under_way() -> None:
+    tree = Tree(backoff=Backoff(first_s=1.0), intensity=1)
+    tree.exit("a")
+    assert tree.tell(StopOne("a", "not now")) == []
+    assert tree.tell(Tick(), later=5.0) == []
+    tree.tell(Restart("b", "hangs", kill=True))
+    tree.tell(StopOne("b", "not now"))
+    assert tree.exit("b", "killed by signal 9") == []
+    assert (tree["a"], tree["b"]) == ("stopped", "stopped")
+
+
+def test_a_start_while_the_stop_is_under_way_starts_it_when_it_is_gone() -> None:
+    tree = Tree()
+    tree.tell(StopOne("b", "not now"))
+    assert tree.tell(StartOne("b", "now")) == []
+    assert tree.exit("b", normal=True) == [RaiseEpoch("b started: now"), StartChild("b", 2)]
+
+
+def test_a_start_brings_back_what_had_ended_and_ends_a_back_off() -> None:
+    tree = Tree(backoff=Backoff(first_s=1.0), second="temporary")
+    tree.exit("a")
+    assert tree.tell(StartOne("a", "now")) == [RaiseEpoch("a started: now"), StartChild("a", 2)]
+    tree.exit("b")
+    assert tree.tell(StartOne("b", "now")) == [RaiseEpoch("b started: now"), StartChild("b", 2)]
+
+
+def test_a_start_of_what_runs_changes_nothing() -> None:
+    tree = Tree()
+    before = tree.state
+    assert tree.tell(StartOne("b", "now")) == []
+    assert tree.state == before
+
+
+def test_an_isolated_child_can_neither_be_stopped_nor_started() -> None:
+    tree = Tree()
+    tree.tell(Isolate("b", "noisy"))
+    tree.exit("b", normal=True)
+    before = tree.state
+    assert tree.tell(StopOne("b", "not now")) == []
+    assert tree.tell(StartOne("b", "now")) == []
+    assert tree.state == before
+
+
+def test_a_stopped_child_that_is_isolated_is_started_by_its_release_and_by_nothing_else() -> None:
+    tree = Tree()
+    tree.tell(StopOne("b", "not now"))
+    tree.exit("b", normal=True)
+    tree.tell(Isolate("b", "noisy"))
+    assert tree["b"] == "isolated"
+    assert tree.tell(StartOne("b", "now")) == []
+    assert tree.tell(Release("b", "quiet")) == [RaiseEpoch("b released: quiet"), StartChild("b", 2)]
+
+
+def test_a_release_of_a_stopped_child_changes_nothing() -> None:
+    tree = Tree()
+    tree.tell(StopOne("b", "not now"))
+    tree.exit("b", normal=True)
+    before = tree.state
+    assert tree.tell(Release("b", "quiet")) == []
+    assert tree.state == before
+
+
+def test_an_operators_restart_of_a_stopped_child_starts_it_and_the_watchdogs_does_not() -> None:
+    tree = Tree()
+    tree.tell(StopOne("b", "not now"))
+    tree.exit("b", normal=True)
+    assert tree.tell(Restart("b", "hangs", kill=True)) == []
+    assert tree.tell(Restart("b", "now")) == [RaiseEpoch("b restarted: now"), StartChild("b", 2)]
+
+
+def test_what_was_stopped_before_a_new_supervisor_stays_stopped() -> None:
+    tree = Tree(up=False)
+    tree.state = initial(tree.spec, {"d": "noisy"}, {"a": "not now", "d": "too"})
+    assert tree.tell(Begin()) == [StartChild("b", 1)]
+    tree.ready("b")
+    assert tree.ready("c") == [Started()]
+    assert (tree["a"], tree["d"]) == ("stopped", "isolated")
+    assert tree.tell(StartOne("a", "now")) == [RaiseEpoch("a started: now"), StartChild("a", 1)]
+
+
+def test_a_stop_of_the_whole_supervisor_is_no_operators_stop_of_its_children() -> None:
+    tree = Tree()
+    tree.tell(Stop())
+    tree.settle()
+    assert {child.desired for child in tree.state.children} == {"running"}
+
+
+def test_a_temporary_child_that_a_person_wants_back_comes_back_also_from_a_siblings_recovery() -> None:
+    tree = Tree("rest_for_one", second="temporary")
+    tree.tell(Restart("b", "now"))
+    tree.exit("a")
+    assert tree.settle() == "-b -d -c +a +b +c +d"
 
 
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])

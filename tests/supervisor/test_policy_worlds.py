@@ -18,8 +18,10 @@ from supervisor.policy import (
     Restart,
     StartChild,
     Started,
+    StartOne,
     Stop,
     StopChild,
+    StopOne,
     Stopped,
     SupervisorSpec,
     Tick,
@@ -57,6 +59,8 @@ def orders(draw: st.DrawFn) -> list[tuple[float, Event]]:
     order = st.one_of(
         st.builds(Isolate, name, st.just("noisy")),
         st.builds(Release, name, st.just("looked at")),
+        st.builds(StopOne, name, st.just("not now")),
+        st.builds(StartOne, name, st.just("now")),
         st.builds(Restart, name, st.just("asked")),
         st.builds(Restart, name, st.just("hangs"), st.just(True)),
         st.builds(Restart, name, st.just("hangs"), st.just(True), st.integers(0, 4)),
@@ -99,6 +103,8 @@ def test_when_failures_stop_everything_wanted_runs_or_the_supervisor_gave_up(
         assert known is not None
         if child.name in world.isolated:
             assert known.state == "isolated"
+        elif child.name in world.stopped:
+            assert known.state == "stopped"
         elif child.restart == "permanent":
             assert known.state == "running"
         else:
@@ -140,6 +146,29 @@ def test_an_isolated_child_stays_down_whatever_crashes_elsewhere(
     released = world.state.child(name)
     assert released is not None
     assert released.state == "running"
+
+
+@settings(max_examples=60, deadline=None)
+@given(specifications(st.just(NEVER)), SEEDS, TROUBLES, st.sampled_from(NAMES), st.floats(0, 6))
+def test_a_stop_beats_every_pending_restart_until_the_start(
+    spec: SupervisorSpec, seed: int, trouble: Trouble, name: str, time: float
+) -> None:
+    name = name if any(child.name == name for child in spec.children) else spec.children[0].name
+    world = begin(World(spec, seed, trouble))
+    world.at(time, StopOne(name, "not now"))
+    world.run(30)
+    ordered = [at for at, action in world.log if isinstance(action, StartChild) and action.name == name]
+    assert all(at <= time for at in ordered)
+    stopped = world.state.child(name)
+    assert stopped is not None
+    assert (stopped.state, stopped.desired) == ("stopped", "stopped")
+    assert "not now" in stopped.reason
+    assert not world.alive[name]
+    world.at(31.0, StartOne(name, "now"))
+    world.run(40)
+    started = world.state.child(name)
+    assert started is not None
+    assert started.state == "running"
 
 
 @settings(max_examples=30, deadline=None)
@@ -193,6 +222,8 @@ EVENTS = st.one_of(
     ),
     st.builds(Isolate, st.sampled_from((*NAMES, "nobody"))),
     st.builds(Release, st.sampled_from((*NAMES, "nobody"))),
+    st.builds(StopOne, st.sampled_from((*NAMES, "nobody"))),
+    st.builds(StartOne, st.sampled_from((*NAMES, "nobody"))),
     st.builds(
         Restart,
         st.sampled_from((*NAMES, "nobody")),

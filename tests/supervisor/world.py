@@ -18,11 +18,14 @@ from supervisor.policy import (
     RaiseEpoch,
     Ready,
     Release,
+    Restart,
     StartChild,
     Started,
+    StartOne,
     State,
     Stop,
     StopChild,
+    StopOne,
     Stopped,
     SupervisorSpec,
     Tick,
@@ -76,6 +79,7 @@ class World:
         self.alive: dict[str, set[int]] = {child.name: set() for child in self.spec.children}
         self.released: set[str] = set()
         self.isolated: set[str] = set()
+        self.stopped: set[str] = set()
         self.log: list[tuple[float, Action]] = []
         self.queue: list[tuple[float, int, Event]] = []
         self.numbers = itertools.count()
@@ -111,6 +115,12 @@ class World:
                 self.alive[name].discard(incarnation)
             case Isolate(name) if not self.ended and self.state.phase != "stopping":
                 self.isolated.add(name)
+                self.stopped.discard(name)
+            case StopOne(name) if not self.ended and name not in self.isolated:
+                self.stopped.add(name)
+            case StartOne(name) | Restart(name, _, False, None) if name in self.stopped:
+                self.stopped.discard(name)
+                self.released.add(name)
             case Release(name) if name in self.isolated:
                 self.isolated.discard(name)
                 self.released.add(name)
@@ -164,6 +174,7 @@ class World:
             case StartChild(name, incarnation):
                 assert not self.alive[name], f"a second incarnation of {name}"
                 assert name not in self.isolated, f"{name} is isolated, and was started"
+                assert name not in self.stopped, f"{name} was stopped by an operator, and was started"
                 old = before.child(name)
                 assert old is not None
                 assert incarnation == old.incarnation + 1
@@ -176,7 +187,7 @@ class World:
                         child = self.state.child(earlier)
                         assert child is not None
                         assert child.state in ("running", "isolated", "stopped", "failed") or (
-                            child.state == "stopping" and child.desired == "isolated"
+                            child.state == "stopping" and child.desired != "running"
                         ), f"{name} was started before {earlier}, which is {child.state}"
             case StopChild(name, incarnation, budget):
                 assert budget > 0
@@ -184,7 +195,11 @@ class World:
                 assert child is not None
                 assert child.incarnation == incarnation
                 taken_along = self.state.child(name)
-                if taken_along is not None and taken_along.leaving == "sibling" and name not in self.isolated:
+                if (
+                    taken_along is not None
+                    and taken_along.leaving == "sibling"
+                    and name not in self.isolated | self.stopped
+                ):
                     for later in names[names.index(name) + 1 :]:
                         assert not self.alive[later], f"{name} was stopped before {later} was gone"
             case KillChild(name, incarnation):
