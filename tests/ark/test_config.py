@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ark.config import ENVIRONMENT, RESERVED, Config, is_loopback, load
 from ark.errors import ConfigError
+from ark.topology import tree
 
 
 def written(folder: Path, text: str) -> Path:
@@ -124,10 +125,44 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
         ("[agents.kyle]\nclass = 'kyle'", "agents.kyle.class"),
         ("[agents.kyle]\nclass = 'os:system; true'", "agents.kyle.class"),
         ("[watchdog]\nmissed = 1.5", "watchdog.missed"),
+        ("[pipeline]\nstrategy = 'all_for_one'", "pipeline.strategy"),
+        ("[supervision]\njitter = 1.0", "supervision.jitter"),
+        ("[agents.kyle]\nrestart = 'sometimes'", "agents.kyle.restart"),
+        ("[agents.kyle]\nrestart = true", "agents.kyle.restart"),
+        ("[agents.kyle]\nshutdown_s = -1", "agents.kyle.shutdown_s"),
+        ("[agents.kyle]\nstart_timeout_s = 0", "agents.kyle.start_timeout_s"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(text: str, field: str, tmp_path: Path) -> None:
     assert refused(tmp_path, text).field == field
+
+
+def test_a_word_that_is_no_choice_is_answered_with_the_choices(tmp_path: Path) -> None:
+    error = refused(tmp_path, "[agents.kyle]\nrestart = 'sometimes'")
+    assert "must be one of permanent, transient, temporary, not 'sometimes'" in str(error)
+
+
+def test_an_agent_has_the_specification_that_its_table_gives_and_otherwise_everybodys(tmp_path: Path) -> None:
+    text = """
+        [supervision]
+        shutdown_s = 3.0
+        [pipeline]
+        strategy = "rest_for_one"
+        [agents.kyle]
+        restart = "transient"
+        shutdown_s = 9.0
+        [agents.joey]
+        shutdown_s = 0
+        start_timeout_s = 40.0
+    """
+    pipeline = tree(load(written(tmp_path, text), {}), "1")["children"][-1]
+    agents = {each["name"]: each for each in pipeline["options"]["children"]}
+    keys = ("restart", "shutdown_s", "start_timeout_s")
+    assert [agents["kyle"][key] for key in keys] == ["transient", 9.0, 15.0]
+    assert [agents["joey"][key] for key in keys] == ["permanent", 0.0, 40.0]
+    assert [agents["hrm"][key] for key in keys] == ["permanent", 3.0, 15.0]
+    assert (pipeline["shutdown_s"], pipeline["start_timeout_s"]) == (18.0, 120.0)
+    assert pipeline["options"]["strategy"] == "rest_for_one"
 
 
 @pytest.mark.parametrize("name", RESERVED)

@@ -196,6 +196,15 @@ def test_isolation_is_written_down_by_each_supervisor_for_its_own(home: Home) ->
     assert home.isolated() == {"x": "y"}
 
 
+def test_a_stop_is_written_down_until_the_node_begins_anew(home: Home) -> None:
+    home.keep_stopped("pipeline", {"beta": "not now"})
+    home.keep_isolated("pipeline", {"omega": "noisy"})
+    home.clear_run()
+    assert Home(home.path).stopped() == {"beta": "not now"}
+    home.forget_stopped()
+    assert (home.stopped(), home.isolated()) == ({}, {"omega": "noisy"})
+
+
 def test_where_no_node_runs_there_is_nothing_to_find(home: Home) -> None:
     with pytest.raises(NodeError, match="no node runs over"):
         home.node()
