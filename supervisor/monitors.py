@@ -21,6 +21,7 @@ __all__ = [
     "Usage",
     "bus_faults",
     "disk_faults",
+    "redis_faults",
     "tree_faults",
     "usage_faults",
 ]
@@ -59,6 +60,7 @@ class BusLimits:
     max_round_trip_s: float = 1.0
     max_queue_depth: int = 1000
     backlog: int = 16_000
+    max_redis_depth: int = 1000
 
 
 def bus_faults(door: Door, limits: BusLimits) -> list[Fault]:
@@ -83,6 +85,24 @@ def bus_faults(door: Door, limits: BusLimits) -> list[Fault]:
     if waiting > limits.backlog:
         faults.append(Fault("backlog", NODE, f"{waiting} accepted signals wait for their outcome"))
     return faults
+
+
+def redis_faults(round_trip_s: float | None, depth: int | None, error: str, limits: BusLimits) -> list[Fault]:
+    """What is wrong with the Redis of the feed, or with how much waits in it.
+
+    Args:
+        round_trip_s: How long it took to answer; None: it did not.
+        depth: How much waits in the stream; None: not known.
+        error: Why something is not known.
+        limits: What is borne.
+    """
+    if round_trip_s is None or error:
+        return [Fault("redis", NODE, error or "Redis does not answer")]
+    if round_trip_s > limits.max_round_trip_s:
+        return [Fault("redis", NODE, f"Redis took {round_trip_s:.1f} s to answer")]
+    if depth is not None and depth > limits.max_redis_depth:
+        return [Fault("redis", NODE, f"{depth} signals wait in Redis (at most {limits.max_redis_depth})")]
+    return []
 
 
 class Rate:

@@ -50,14 +50,17 @@ from supervisor.monitors import (
     Usage,
     bus_faults,
     disk_faults,
+    redis_faults,
     tree_faults,
     usage_faults,
 )
 from supervisor.probes import Clerk, Probe, ask_door, usages, write_report
+from supervisor.redis_probe import RedisProbe
 from supervisor.webhook import Webhook
 
 __all__ = ["SealWatch", "WatchdogWorker"]
 
+_SETTLED_S = 3.0
 _REPORT_S = 1.0
 """How often it writes down what it knows."""
 
@@ -143,12 +146,16 @@ class WatchdogWorker:
             settings.max_round_trip_ms / 1000,
             settings.max_queue_depth,
             int(settings.backlog_share * config.gateway.backlog),
+            config.redis.max_depth,
         )
         key = os.environ.get(seal.KEY_VARIABLE, "")
         self._seal = SealWatch(self._home, settings.graveyard_interval_s, lambda: seal.check(memory=False, key=key))
         self._door = Probe("door", settings.bus_interval_s, lambda: ask_door(self._home))
         self._usages = Probe("usages", settings.resources_interval_s, self._look_at_usages)
         self._disk = Probe("disk", settings.resources_interval_s, lambda: (self._home.free_bytes(),))
+        self._redis: RedisProbe | None = None
+        if config.redis.url:
+            self._redis = RedisProbe.for_node(config.redis, self._home, settings.bus_interval_s)
         self._clerk = Clerk()
         self._webhook = Webhook.of(self._home, settings)
         self._hangs = Memory()
@@ -163,6 +170,7 @@ class WatchdogWorker:
         self._tree: list[dict[str, Any]] = []
         self._boxes: dict[str, Reading] = {}
         self._rounds = 0
+        self._began = time.monotonic()
 
     def prepare(self) -> None:
         """Remember whom it has isolated lately, and begin to look."""
@@ -172,6 +180,8 @@ class WatchdogWorker:
             thread.start()
         if self._webhook is not None:
             self._webhook.start()
+        if self._redis is not None:
+            self._redis.start()
 
     def run(self) -> None:
         """Watch until told to stop."""
@@ -248,7 +258,15 @@ class WatchdogWorker:
 
     def _look_at_bus(self, now: float) -> list[Fault]:
         door = self._door.latest()
-        return [] if door is None else bus_faults(door, self._bus_limits)
+        faults = [] if door is None else bus_faults(door, self._bus_limits)
+        if self._redis is not None and self._has_settled(now):
+            seen = self._redis.reading()
+            faults += redis_faults(seen.round_trip_s, seen.depth, seen.error, self._bus_limits)
+        return faults
+
+    def _has_settled(self, now: float) -> bool:
+        """Whether its probes have had time for a first look."""
+        return now - self._began > _SETTLED_S
 
     def _look_at_events(self, now: float) -> list[Fault]:
         faults = []

@@ -16,6 +16,7 @@ import pytest
 from ark.interventions import read
 from ark.status import StatusDocument
 from tests.node import ECHO, Node, comes_back, ended, node, wait_until
+from tests.redis_server import needs_redis, redis_server
 
 QUICK = """
 [watchdog]
@@ -273,3 +274,13 @@ def test_back_pressure_keeps_a_mailbox_from_filling() -> None:
                 break
         assert deepest < 300, "not everything lay in one mailbox"
         assert set(outcomes(one, traces)) == {"executed"}
+
+
+@pytest.mark.redis
+@needs_redis
+def test_a_redis_that_does_not_answer_is_told_of_and_cleared_when_it_does() -> None:
+    with redis_server() as redis, watched(f'[redis]\nurl = "{redis.url}"\n' + MISBEHAVING) as one:
+        redis.kill()
+        assert "Redis at" in raised(one, "redis")["reason"]
+        redis.start()
+        wait_until(lambda: alerts(one, fault="redis", state="cleared"), "the alert is cleared", within_s=30.0)
