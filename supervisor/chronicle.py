@@ -161,7 +161,7 @@ def _words(entry: Entry) -> str:
         "supervisor_failed": f"failed{why}",
         "seal_broken": f"the seal of the rule book is broken{why}",
         "alert": f"alert {entry.fault} {entry.state}{why}",
-        "storage": f"waits for the disk{why}",
-        "storage_mended": f"waits for the disk no more{why}",
+        "storage": f"waits for the disk{why.replace('storage: ', '')}",
+        "storage_mended": f"waits for the disk no more{why.replace('storage: ', '')}",
     }
     return known.get(entry.kind, f"{entry.kind.replace('_', ' ')}{by}{why}")

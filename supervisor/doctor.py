@@ -498,7 +498,7 @@ class _Case:
                 is_kill = before is not None and before.kind in ("hung", "replaced") and each.at - before.at < 10.0
                 if not is_kill:
                     found.append(each)
-            if each.kind == "release":
+            if each.kind in ("release", "restart", "start"):
                 found.clear()  # what a person has mended is over
             before = each
         return found
@@ -608,7 +608,7 @@ class _Case:
             if fault in known or fault in _SAID_ELSEWHERE:
                 continue
             reason = plain(each.get("reason"))
-            if reason and reason in halted:
+            if (reason and reason in halted) or (fault == "storage" and self._is_mended(name)):
                 continue
             advice = _useful(plain(each.get("advice")), "supervisor doctor")
             severity, answer = plain(each.get("severity")), plain(each.get("answer")) or "warn"
@@ -622,6 +622,11 @@ class _Case:
                 self.before(name) if name != NODE else (),
                 (*self._signal_steps(name), *([Step("", advice)] if advice else ())),
             )
+
+    def _is_mended(self, name: str) -> bool:
+        """Whether a child that waited for the disk does so no more; its alert stands for a moment longer."""
+        last = self.last("storage", "storage_mended", name=name)
+        return last is not None and last.kind == "storage_mended"
 
     def quiet(self, name: str) -> Iterable[Finding]:
         """A child of whom nothing is wrong, or of whom nothing is known while nothing runs."""

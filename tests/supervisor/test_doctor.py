@@ -257,6 +257,12 @@ def test_one_that_waits_for_the_disk_says_so() -> None:
     assert commands(found) == ["df -h"]
 
 
+def test_one_that_waits_for_the_disk_no_more_is_well_while_its_alert_still_stands() -> None:
+    log = [event(9, "storage", reason="storage: full"), event(1, "storage_mended", reason="storage: full")]
+
+    assert examine(status(), log, report(alert("storage", "joey")), NOW) == []
+
+
 def test_those_that_went_down_with_another_are_one_finding() -> None:
     down = [child(name, "starting", reason="stopped with gateway: hung") for name in ("kyle", "joey")]
     found = only(examine(status(*down), [], report(), NOW))
