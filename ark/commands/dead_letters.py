@@ -49,6 +49,8 @@ from ark.protocol import MOST_HELD, Code
 HELP = "signals that the pipeline gave up on: list, show, retry, drop"
 OLD_S = 900.0
 """Kyle's `max_age_s`, unless it was set otherwise."""
+_LONG = ("trace_id", "symbol", "status", "reason", "decision", "spans")
+"""What `show` has said, or leaves to `ark-run trace`."""
 _ORDERS = {
     "none": "none was sent",
     "sent": "there is one",
@@ -158,7 +160,8 @@ def _retry(arguments: argparse.Namespace) -> int:
                     if outcome
                     else f"{each['retry']}  no outcome yet; ask for it with `ark-run outcome`"
                 )
-    if any(each["outcome"] and each["outcome"]["status"] == "expired" for each in done) and not arguments.fresh:
+    ends = {each["outcome"]["status"] for each in done if each["outcome"]}
+    if "expired" in ends and not arguments.fresh:
         print(
             "hint: too old by now, since a retry stays as old as the signal was; --fresh gives it the present time."
             " A letter is retried once: inject the signal anew if it is still wanted",
@@ -245,10 +248,20 @@ def tell(whole: dict[str, Any], now: float) -> list[str]:
         *_block(whole["reason"]),
         "signal, as it was accepted:",
         *_block(json.dumps(whole["signal"], indent=2, default=str)),
-        f"outcome: {plain(outcome.get('status', 'too large to be shown here'))}",
-        *_block(json.dumps({key: each for key, each in outcome.items() if key != "reason"}, indent=2, default=str)),
+        f"outcome: {plain(outcome.get('status', 'too large to be shown here'))}{_decision(outcome)}",
+        *_block(
+            json.dumps({key: each for key, each in outcome.items() if key not in _LONG}, indent=2, default=str)
+        ),
+        f"  (`ark-run trace {whole['trace_id']}` tells the rest)",
         *_advice(whole, now),
     ]
+
+
+def _decision(outcome: dict[str, Any]) -> str:
+    decision = outcome.get("decision")
+    if not isinstance(decision, dict):
+        return ""
+    return f"; the decision was {'approved' if decision.get('approved') else 'denied'}"
 
 
 def _done(act: dict[str, Any] | None) -> str:

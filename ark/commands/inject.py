@@ -21,6 +21,7 @@ from typing import Any
 from ark.client import Client
 from ark.commands.held import what_to_type
 from ark.errors import MessageError, RequestError
+from ark.letters import in_short
 
 HELP = "send signals and print their outcomes"
 
@@ -86,6 +87,8 @@ def describe(outcome: dict[str, Any]) -> str:
         error = outcome["error"]
         return f"{outcome['trace_id'] or '-':36}  rejected  {error['message']}"
     reason = outcome.get("reason") or ""
+    if "\n" in reason:  # a dead letter's, with the stack
+        reason = in_short(reason, outcome["trace_id"])
     order = outcome.get("order")
     if outcome["status"] == "executed" and order:
         price = order.get("average_fill_price") or order.get("entry_price")

@@ -12,6 +12,7 @@ import pytest
 from ark.cli import run_guarded
 from ark.commands import dead_letters
 from ark.commands.dead_letters import OLD_S, line_of, tell
+from ark.commands.inject import describe
 from ark.errors import RequestError
 from ark.journal import open_database
 from ark.protocol import Code
@@ -55,7 +56,7 @@ def test_what_can_be_typed_is_said_for_a_young_one_an_old_one_and_one_with_an_or
     assert not [line for line in ordered if "dead-letters retry" in line]
     assert "  ark-run dead-letters drop t-1 --reason TEXT" in ordered
     done = tell(letter(act=ACT, obstacle="it was already retried"), NOW)
-    assert not [line for line in done if "ark-run" in line]
+    assert not [line for line in done if "ark-run dead-letters" in line]
     assert any("retried as t-2 by ada" in line for line in done)
 
 
@@ -128,3 +129,23 @@ def test_a_journal_without_tables_is_one_clear_line(
     open_database(tmp_path / "data" / "gateway.db").close()
     assert run(monkeypatch, tmp_path, Node(), "list") == 1
     assert "cannot read" in capsys.readouterr().err
+
+
+def test_the_outcome_of_a_dead_letter_is_one_line_elsewhere() -> None:
+    reason = "ended beta at every try: exit code 70 in handle of t-1: Traceback:\n  File\nValueError: x"
+    told = describe({"trace_id": "t-1", "symbol": "AAPL", "status": "failed", "reason": reason})
+    assert told == "t-1  failed    AAPL   ended beta at every try: ValueError: x"
+
+
+def test_the_outcome_is_shown_without_what_another_command_tells() -> None:
+    outcome = {
+        "status": "failed",
+        "reason": "long",
+        "decision": {"approved": True, "rules_checked": ["x"]},
+        "spans": [],
+    }
+    shown = "\n".join(tell(letter(outcome={**outcome, "ledger": {"seq": 7}}), NOW))
+    assert "outcome: failed; the decision was approved" in shown
+    assert '"seq": 7' in shown
+    assert "rules_checked" not in shown
+    assert "ark-run trace t-1" in shown
