@@ -8,12 +8,14 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import ark
-from ark.errors import ArkError, RequestError
+from ark.client import Client
+from ark.errors import ArkError, ConfigError, RequestError
 from ark.home import default_home
 
-__all__ = ["EXIT_ERROR", "EXIT_OK", "EXIT_USAGE", "main", "run_guarded"]
+__all__ = ["EXIT_ERROR", "EXIT_OK", "EXIT_USAGE", "add_node_options", "main", "reach", "remote", "run_guarded"]
 
 EXIT_OK = 0
 """Done."""
@@ -78,6 +80,46 @@ def common_options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def add_node_options(parser: argparse.ArgumentParser, *, default: Any = None) -> None:
+    """Let a command go to a node on another machine; it asks `remote` whether it should."""
+    parser.add_argument(
+        "--node",
+        default=default,
+        metavar="ENDPOINT",
+        help="a node elsewhere, such as tcp://10.0.0.7:5555 (default: ARK_NODE, where no home is named)",
+    )
+    parser.add_argument(
+        "--key", type=Path, default=default, metavar="FILE", help="your key file for that node (default: ARK_KEY)"
+    )
+
+
+def remote(arguments: argparse.Namespace) -> tuple[str, Path | None] | None:
+    """The endpoint and the key file of the node that was named; None where it is the one over the home.
+
+    Who names a home on the command line means it, whatever ARK_NODE says.
+    """
+    node, key = arguments.node, arguments.key
+    if node is None and arguments.home == default_home():
+        node = os.environ.get("ARK_NODE") or None
+    if node is None:
+        if key is not None:
+            raise ConfigError(
+                "--key is for a node that is named with --node", hint="add --node ENDPOINT", field="key"
+            )
+        return None
+    named = os.environ.get("ARK_KEY")
+    return node, key or (Path(named) if named else None)
+
+
+def reach(arguments: argparse.Namespace, *, timeout_s: float = 10.0) -> Client:
+    """A client of the node that a command is meant for, here or elsewhere."""
+    elsewhere = remote(arguments)
+    if elsewhere is None:
+        return Client.for_home(arguments.home, timeout_s=timeout_s)
+    node, key = elsewhere
+    return Client(node, key=key, timeout_s=timeout_s)
 
 
 def _parser(commands: dict[str, ModuleType]) -> argparse.ArgumentParser:

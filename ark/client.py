@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +12,24 @@ from typing import Any
 
 import msgpack
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
-from ark.errors import NodeError, RequestError
+from ark.errors import ClientKeyError, NodeError, RequestError
 from ark.home import Home, default_home
+from ark.key_file import KeyFile, read_key_file
 from ark.protocol import LARGEST_MESSAGE, MOST_HELD, Code
 
 __all__ = ["Client"]
 
 _BATCH = 500
+_TCP = re.compile(r"tcp://(.+):(\d+)")
+_RECONNECT_MS = 20
+_RECONNECT_WITH_KEY_MS = 100
+"""Longer: each attempt costs the node a handshake, and it counts those that fail."""
+_NOT_KNOWN = 400
+"""ZAP's word for a client that is not let in; others are for a node that cannot tell at the moment."""
+_GET_A_KEY = "make one with `ark-run keys new` where the node runs, and name its file with key= or --key"
+_UNWANTED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 class Client:
@@ -29,7 +40,11 @@ class Client:
 
     Args:
         endpoint: The front door, such as `tcp://127.0.0.1:5555`.
+        key: The client's key file, as `ark-run keys new` writes it, where the node asks for one.
         timeout_s: How long a request may take in all.
+
+    Raises:
+        ClientKeyError: The key file cannot be read, or is none.
 
     Example:
         >>> with Client() as client:
@@ -37,12 +52,15 @@ class Client:
         ...     print(client.outcome(trace_id, timeout_s=5.0)["status"])
     """
 
-    def __init__(self, endpoint: str = "tcp://127.0.0.1:5555", *, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, endpoint: str = "tcp://127.0.0.1:5555", *, key: Path | str | None = None, timeout_s: float = 10.0
+    ) -> None:
+        self._key = None if key is None else read_key_file(key)
         self._endpoint = endpoint
         self._events_endpoint = ""
         self._timeout_s = timeout_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket: zmq.Socket[bytes] | None = None
+        self._connection: _Connection | None = None
         self._number = 0
         self._home: Home | None = None
 
@@ -85,6 +103,7 @@ class Client:
 
         Raises:
             RequestError: The node said no.
+            ClientKeyError: The node does not know the key, or asks for one.
             NodeError: No answer came in time.
         """
         self._number += 1
@@ -101,9 +120,10 @@ class Client:
             wait_s = min(until - time.monotonic(), patience_s or self._timeout_s)
             if wait_s <= 0:
                 self._gone()
-            socket = self._connected()
-            socket.send(frame)
-            answer = self._receive(socket, number, wait_s)
+            if self._connection is None:
+                self._connection = self._connect(zmq.DEALER, self._endpoint)
+            self._connection.socket.send(frame)
+            answer = self._receive(self._connection, number, wait_s)
             if answer is None:
                 self._disconnect()
                 continue
@@ -267,50 +287,63 @@ class Client:
 
         Args:
             topics: Beginnings of topics, such as `outcome.AAPL` or `event.`; empty for all.
-            endpoint: Where; known by itself to a client made with `for_home`.
+            endpoint: Where; the node is asked for it where absent.
             until: Asked five times a second; once it is true, the events end.
+
+        Raises:
+            ClientKeyError: The node does not know the key, or asks for one.
         """
-        socket = self._context.socket(zmq.SUB)
-        socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        connection = self._connect(zmq.SUB, endpoint or self._events_endpoint or self._ask_where())
         for topic in topics:
-            socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        socket.connect(endpoint or self._events_endpoint or "tcp://127.0.0.1:5556")
+            connection.socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         try:
             while not until():
-                if not socket.poll(200):
+                if not connection.poll(200):
                     continue
-                topic_frame, payload = socket.recv_multipart()
+                topic_frame, payload = connection.socket.recv_multipart()
                 yield topic_frame.decode(), msgpack.unpackb(payload)
         finally:
-            socket.close(0)
+            connection.close()
 
-    def _connected(self) -> zmq.Socket[bytes]:
-        if self._socket is None:
-            self._socket = self._context.socket(zmq.DEALER)
-            self._socket.setsockopt(zmq.LINGER, 0)
-            self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
-            self._socket.connect(self._endpoint)
-        return self._socket
+    def _ask_where(self) -> str:
+        """Where this client finds the events: a node that listens everywhere does so where it was reached."""
+        events = str(self.status()["events"])
+        here = _TCP.fullmatch(self._endpoint)
+        there = _TCP.fullmatch(events)
+        if here and there and there[1] in ("0.0.0.0", "*", "[::]"):
+            return f"tcp://{here[1]}:{there[2]}"
+        return events
+
+    def _connect(self, kind: int, endpoint: str) -> _Connection:
+        return _Connection(self._context, kind, endpoint, self._key)
 
     def _disconnect(self) -> None:
-        if self._socket is not None:
-            self._socket.close(0)
-            self._socket = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    @staticmethod
-    def _receive(socket: zmq.Socket[bytes], number: int, wait_s: float) -> dict[str, Any] | None:
+    def _receive(self, connection: _Connection, number: int, wait_s: float) -> dict[str, Any] | None:
         until = time.monotonic() + wait_s
         while True:
             left_ms = int((until - time.monotonic()) * 1000)
-            if left_ms <= 0 or not socket.poll(left_ms):
-                return None
-            answer: dict[str, Any] = msgpack.unpackb(socket.recv(), strict_map_key=False)
+            try:
+                if left_ms <= 0 or not connection.poll(left_ms):
+                    return None
+            except ClientKeyError:
+                self._disconnect()  # nobody tries again with a key that is not wanted
+                raise
+            answer: dict[str, Any] = msgpack.unpackb(connection.socket.recv(), strict_map_key=False)
             if answer.get("id") == number:  # an answer to an earlier try may still come
                 return answer
 
     def _gone(self) -> None:
         if self._home is not None:
             self._home.node()  # says so itself if no node runs
+        if self._key is not None:
+            raise NodeError(
+                f"no answer from {self._endpoint} within {self._timeout_s:g} s, or the key is not known there",
+                hint="does the node run, and was the key made for it? see `ark-run keys list` there",
+            )
         raise NodeError(
             f"no answer from {self._endpoint} within {self._timeout_s:g} s",
             hint="is the node running? see `supervisor status`",
@@ -319,3 +352,62 @@ class Client:
     @staticmethod
     def _with_trace_id(signal: Mapping[str, Any]) -> dict[str, Any]:
         return dict(signal) if signal.get("trace_id") else {**signal, "trace_id": str(uuid.uuid4())}
+
+
+class _Connection:
+    """A socket to one endpoint, and what libzmq tells of its handshake.
+
+    Without a look at that, a key that is not wanted would be a silence like any other.
+    """
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], kind: int, endpoint: str, key: KeyFile | None
+    ) -> None:
+        self._endpoint = endpoint
+        self._key = key
+        self.socket = context.socket(kind)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_WITH_KEY_MS if key else _RECONNECT_MS)
+        if key is not None:
+            self.socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public_key.encode())
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret_key.encode())
+            self.socket.setsockopt(zmq.CURVE_SERVERKEY, key.node_public_key.encode())
+        self._monitor = self.socket.get_monitor_socket(_UNWANTED)
+        self._poller = zmq.Poller()
+        self._poller.register(self.socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+        self.socket.connect(endpoint)
+
+    def poll(self, timeout_ms: int) -> bool:
+        """Whether a message is there, waiting for it if need be.
+
+        Raises:
+            ClientKeyError: The other side does not let this client in.
+        """
+        until = time.monotonic() + timeout_ms / 1000
+        while True:
+            ready = dict(self._poller.poll(max(0, int((until - time.monotonic()) * 1000))))
+            if self._monitor in ready:
+                event = parse_monitor_message(self._monitor.recv_multipart())
+                self._judge(event["event"], event["value"])
+            if self.socket in ready:
+                return True
+            if time.monotonic() >= until:
+                return False
+
+    def close(self) -> None:
+        """Close it."""
+        self.socket.disable_monitor()
+        self._monitor.close(0)
+        self.socket.close(0)
+
+    def _judge(self, event: int, value: int) -> None:
+        known = event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        if known and value == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
+            if self._key is None:
+                raise ClientKeyError(f"{self._endpoint} lets nobody in without a key", hint=_GET_A_KEY)
+            raise ClientKeyError(f"{self._endpoint} asks for no key", hint="come without one")
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and value == _NOT_KNOWN and self._key is not None:
+            raise ClientKeyError(
+                f"the key {self._key.name} is not known at {self._endpoint}, or is revoked", hint=_GET_A_KEY
+            )

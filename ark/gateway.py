@@ -517,6 +517,7 @@ class GatewayWorker:
             outcomes=self._outcomes,
             violations=self._violations,
             refused=self._refusals.count,
+            events=self._config.events,
         )
         return msgspec.structs.asdict(document)
 

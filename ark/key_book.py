@@ -17,11 +17,12 @@ from zmq.utils import z85
 from ark import interventions
 from ark.errors import ClientKeyError
 from ark.home import Home
-from ark.keys import Key, KeyFile, check_name, parse_key_file
+from ark.key_file import KeyFile
+from ark.keys import Key, check_name
 from ark.log import Log
 from ark.protocol import Role
 
-__all__ = ["KeyBook", "read_key_file"]
+__all__ = ["KeyBook"]
 
 _NODE_SECRET = "curve"
 
@@ -163,26 +164,6 @@ class KeyBook:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def read_key_file(path: Path | str) -> KeyFile:
-    """A client's key file.
-
-    Raises:
-        ClientKeyError: It cannot be read, can be read by others, or is no key file.
-    """
-    place = Path(path).expanduser()
-    try:
-        mode = place.stat().st_mode
-        content = place.read_bytes()
-    except OSError as error:
-        raise ClientKeyError(f"cannot read the key {place}: {error.strerror}") from error
-    if mode & 0o077:
-        raise ClientKeyError(f"the key {place} can be read by others", hint=f"chmod 600 {place}")
-    try:
-        return parse_key_file(content)
-    except ClientKeyError as error:
-        raise ClientKeyError(f"{place}: {error.message}", hint=error.hint) from None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -23,14 +23,12 @@ __all__ = [
     "Book",
     "Caller",
     "Key",
-    "KeyFile",
     "Refusal",
     "Refusals",
     "check_name",
     "fingerprint",
     "judge_failure",
     "judge_handshake",
-    "parse_key_file",
     "role_named",
 ]
 
@@ -68,27 +66,6 @@ class Key(msgspec.Struct, frozen=True):
     def is_good(self) -> bool:
         """Whether the key opens anything."""
         return self.revoked_at is None
-
-
-class KeyFile(msgspec.Struct, frozen=True):
-    """A client's own file: all that it needs to come in, its secret included.
-
-    Attributes:
-        name, role: As the node knows it.
-        public_key, secret_key: The client's pair.
-        node_public_key: By which the client knows the node.
-        created_at: Seconds since the epoch.
-    """
-
-    name: str
-    role: Role
-    public_key: str
-    secret_key: str
-    node_public_key: str
-    created_at: float = 0.0
-
-    def __repr__(self) -> str:  # a secret must not get into a message by way of its holder
-        return f"KeyFile({self.name!r})"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -237,20 +214,3 @@ def role_named(name: str) -> Role:
     except ValueError:
         known = ", ".join(role.value for role in Role)
         raise ClientKeyError(f"unknown role {name[:40]!r}", hint=f"one of {known}", field="role") from None
-
-
-def parse_key_file(content: bytes) -> KeyFile:
-    """Read a client's key file.
-
-    Raises:
-        ClientKeyError: It is none; the message holds nothing of it.
-    """
-    try:
-        found = msgspec.json.decode(content, type=KeyFile)
-        whole = zmq.curve_public(found.secret_key.encode()).decode() == found.public_key
-        whole = whole and len(z85.decode(found.node_public_key.encode())) == 32
-    except (msgspec.DecodeError, UnicodeError, ValueError, KeyError, IndexError, zmq.ZMQError):
-        whole = False
-    if not whole:
-        raise ClientKeyError("it is no key file", hint="make one with `ark-run keys new` where the node runs")
-    return found

@@ -123,6 +123,7 @@ class StatusDocument(msgspec.Struct, kw_only=True):
         outcomes: Outcomes by their status since the gateway's process began.
         violations: Those of them that the rule book itself denied.
         refused: Attempts that were refused since the gateway's process began: unknown keys, forbidden operations.
+        events: Where the node publishes; nil where it does not answer.
     """
 
     state: str
@@ -137,6 +138,7 @@ class StatusDocument(msgspec.Struct, kw_only=True):
     outcomes: dict[str, int] = {}
     violations: int = 0
     refused: int = 0
+    events: str | None = None
 
 
 class _Figures(msgspec.Struct):
@@ -165,6 +167,7 @@ def compose(
     outcomes: Mapping[str, int],
     violations: int,
     refused: int,
+    events: str,
 ) -> StatusDocument:
     """Put the status together.
 
@@ -172,7 +175,7 @@ def compose(
         home: Where the black boxes are.
         tree: Each child as its supervisor describes it, parents before children.
         pipeline: The agents in order.
-        signals, outcomes, violations, refused: As in the document.
+        signals, outcomes, violations, refused, events: As in the document.
     """
     boxes = {child["name"]: read(home.box(child["name"])) for child in tree}
     watched = _watched(home)
@@ -214,6 +217,7 @@ def compose(
         outcomes=dict(outcomes),
         violations=violations,
         refused=refused,
+        events=events,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ark.cli import EXIT_ERROR, EXIT_OK, EXIT_USAGE, run_guarded
+from ark.cli import EXIT_ERROR, EXIT_OK, EXIT_USAGE, add_node_options, remote, run_guarded
 from ark.client import Client
 from ark.commands.approve import login_name
 from ark.errors import NodeError
@@ -131,6 +131,7 @@ def _add_common(parser: argparse.ArgumentParser, *, home: Any, as_json: Any) -> 
         metavar="DIR",
         help="the node's home (default: ARK_HOME, or the user's state folder)",
     )
+    add_node_options(parser, default=None if as_json is False else argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", default=as_json, help="print JSON")
 
 
@@ -160,7 +161,7 @@ def _tree(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace, render: Callable[[Status], list[str]]) -> int:
-    code, status, trouble = _look(arguments.home)
+    code, status, trouble = _look(arguments)
     if arguments.json:
         print(as_json(status))
     elif not trouble:
@@ -170,18 +171,28 @@ def _show(arguments: argparse.Namespace, render: Callable[[Status], list[str]]) 
     return code
 
 
-def _look(home: Path) -> tuple[int, Status, str]:
+def _look(arguments: argparse.Namespace) -> tuple[int, Status, str]:
     """The exit code, the status document, and what is wrong if the node did not answer."""
-    place = Home(home)
+    place = Home(arguments.home)
     try:
-        with Client.for_home(home, timeout_s=STATUS_TIMEOUT_S) as client:
+        with _reach(arguments, STATUS_TIMEOUT_S) as client:
             status = client.request("status", patience_s=STATUS_TIMEOUT_S / 2)
     except NodeError as error:
+        if remote(arguments) is not None:
+            return EXIT_DEGRADED, {**absent(None), "state": "unreachable"}, str(error)
         status = absent(place.halt_reason())
         if not place.is_locked():
             return EXIT_NOTHING_RUNS, status, str(error)
         return EXIT_DEGRADED, {**status, "state": "unreachable"}, str(error)
     return (EXIT_OK if is_well(status) else EXIT_DEGRADED), status, ""
+
+
+def _reach(arguments: argparse.Namespace, timeout_s: float) -> Client:
+    elsewhere = remote(arguments)
+    if elsewhere is None:
+        return Client.for_home(arguments.home, timeout_s=timeout_s)
+    node, key = elsewhere
+    return Client(node, key=key, timeout_s=timeout_s)
 
 
 def _watch(arguments: argparse.Namespace) -> int:
@@ -190,7 +201,7 @@ def _watch(arguments: argparse.Namespace) -> int:
     try:
         if arguments.json:
             while True:
-                code, status, _ = _look(arguments.home)
+                code, status, _ = _look(arguments)
                 print(as_json(status, indent=None), flush=True)
                 time.sleep(REFRESH_S)
         from rich.live import Live
@@ -198,7 +209,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
         with Live(Text("looking ..."), auto_refresh=False) as live:
             while True:
-                code, status, trouble = _look(arguments.home)
+                code, status, trouble = _look(arguments)
                 text = Text(trouble or "\n".join(status_lines(status)), no_wrap=not trouble, overflow="ellipsis")
                 for word, style in STYLES.items():
                     text.highlight_regex(rf" {word}(?= |$)", style)
@@ -212,7 +223,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 
 def _order(arguments: argparse.Namespace) -> int:
-    with Client.for_home(arguments.home, timeout_s=ORDER_TIMEOUT_S) as client:
+    with _reach(arguments, ORDER_TIMEOUT_S) as client:
         words = {"agent": arguments.agent, "reason": arguments.reason or "", "by": login_name()}
         reply = client.request(arguments.command, **words)
     print(as_json(reply) if arguments.json else f"{arguments.agent}: {reply.get('state', 'done')}")
@@ -263,10 +274,12 @@ def _watchdog_report(home: Home) -> dict[str, Any] | None:
 
 
 def _events(arguments: argparse.Namespace) -> int:
-    for event in _past_events(Home(arguments.home), arguments.last):
+    if remote(arguments) is not None and not arguments.follow:
+        raise NodeError("the events of the past stand in the node's home", hint="see what happens with --follow")
+    for event in () if remote(arguments) else _past_events(Home(arguments.home), arguments.last):
         _print_event(event, arguments.json)
     if arguments.follow:
-        with Client.for_home(arguments.home) as client:
+        with _reach(arguments, STATUS_TIMEOUT_S) as client:
             for topic, event in client.events(["event."]):
                 _print_event({"kind": topic.removeprefix("event."), **event}, arguments.json)
     return EXIT_OK

@@ -13,7 +13,7 @@ import os
 import pwd
 from typing import Any
 
-from ark.client import Client
+from ark.cli import add_node_options, reach
 from ark.commands.inject import describe
 from ark.errors import RequestError
 from ark.protocol import Code
@@ -23,6 +23,7 @@ HELP = "approve a held decision"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
+    add_node_options(parser)
     parser.add_argument("trace_id", metavar="TRACE_ID")
     parser.add_argument("--reason", required=True, help="why; it is kept with the decision")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="S", help="wait so long for the outcome (5)")
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def answer(arguments: argparse.Namespace, op: str) -> int:
     """Approve or refuse in the name of who is logged in, and print what becomes of it."""
-    with Client.for_home(arguments.home) as client:
+    with reach(arguments) as client:
         ruling = client.request(op, trace_id=arguments.trace_id, reason=arguments.reason, by=login_name())["ruling"]
         outcome: dict[str, Any] | None = None
         try:

@@ -10,6 +10,7 @@ import json
 import time
 
 from ark import interventions
+from ark.cli import add_node_options, reach, remote
 from ark.client import Client
 from ark.commands.approve import login_name
 from ark.errors import MessageError, NodeError
@@ -20,6 +21,7 @@ HELP = "halt trading"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
+    add_node_options(parser)
     parser.add_argument("--reason", required=True, help="why; shown to everybody who asks")
 
 
@@ -29,9 +31,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def change(arguments: argparse.Namespace, op: str) -> int:
-    """Halt or resume, through the node or, where none runs, in its home."""
+    """Halt or resume, through the node or, where none runs over the home, in that."""
     if not arguments.reason.strip():
         raise MessageError(f"{op} needs a reason", field="reason")
+    elsewhere = remote(arguments)
+    if elsewhere is not None:
+        with reach(arguments) as client:
+            halted = client.request(op, reason=arguments.reason, by=login_name())["halted"]
+        said = {"halted": halted, "reason": arguments.reason, "node": elsewhere[0]}
+        print(json.dumps(said) if arguments.json else f"{op} at {elsewhere[0]}: done")
+        return 0
     home = Home(arguments.home)
     try:
         with Client.for_home(arguments.home) as client:

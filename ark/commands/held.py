@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ark.client import Client
+from ark.cli import add_node_options, reach
 from ark.protocol import MOST_HELD
 
 HELP = "decisions that wait for a person"
@@ -21,6 +21,7 @@ HELP = "decisions that wait for a person"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
+    add_node_options(parser)
     parser.add_argument(
         "--limit",
         type=int,
@@ -32,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
-    with Client.for_home(arguments.home) as client:
+    with reach(arguments) as client:
         held = client.held(limit=arguments.limit)
     if arguments.json:
         print(json.dumps(held, indent=2, default=str))

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ark.client import Client
+from ark.cli import add_node_options, reach
 from ark.commands.held import what_to_type
 from ark.errors import MessageError, RequestError
 from ark.letters import in_short
@@ -28,6 +28,7 @@ HELP = "send signals and print their outcomes"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
+    add_node_options(parser)
     parser.add_argument("file", metavar="FILE", help="JSON or JSON lines; - for standard input")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the outcomes")
     parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="wait so long for each (30)")
@@ -37,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Send and print."""
     signals = read_signals(arguments.file)
     failed = False
-    with Client.for_home(arguments.home, timeout_s=max(10.0, arguments.timeout)) as client:
+    with reach(arguments, timeout_s=max(10.0, arguments.timeout)) as client:
         results = client.inject_many(signals)
         for result in results:
             if result["status"] == "rejected" or arguments.no_wait:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ark.client import Client
+from ark.cli import add_node_options, reach
 from ark.commands.inject import describe
 
 HELP = "the outcome of one signal"
@@ -16,13 +16,14 @@ HELP = "the outcome of one signal"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
+    add_node_options(parser)
     parser.add_argument("trace_id", metavar="TRACE_ID")
     parser.add_argument("--timeout", type=float, default=0.0, metavar="S", help="wait so long for it (0)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
-    with Client.for_home(arguments.home) as client:
+    with reach(arguments) as client:
         outcome = client.outcome(arguments.trace_id, timeout_s=arguments.timeout)
     print(json.dumps(outcome, indent=2, default=str) if arguments.json else describe(outcome))
     return 0

@@ -9,7 +9,7 @@ import argparse
 import json
 from typing import Any
 
-from ark.client import Client
+from ark.cli import add_node_options, reach
 from ark.commands.held import what_to_type
 
 HELP = "the story of one signal"
@@ -18,12 +18,13 @@ _BAR = 40
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
+    add_node_options(parser)
     parser.add_argument("trace_id", metavar="TRACE_ID")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
-    with Client.for_home(arguments.home) as client:
+    with reach(arguments) as client:
         outcome = client.outcome(arguments.trace_id, timeout_s=0.0)
     print(json.dumps(outcome, indent=2, default=str) if arguments.json else "\n".join(tell(outcome)))
     return 0

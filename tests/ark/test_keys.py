@@ -16,7 +16,8 @@ from zmq.utils import z85
 from ark import interventions
 from ark.errors import ClientKeyError
 from ark.home import Home
-from ark.key_book import KeyBook, read_key_file
+from ark.key_book import KeyBook
+from ark.key_file import parse_key_file, read_key_file
 from ark.keys import (
     NOT_FOR_KEYS,
     Book,
@@ -27,7 +28,6 @@ from ark.keys import (
     fingerprint,
     judge_failure,
     judge_handshake,
-    parse_key_file,
 )
 from ark.protocol import Role
 
