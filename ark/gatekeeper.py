@@ -26,7 +26,8 @@ _ZAP = "inproc://zeromq.zap.01"
 _DRAIN = 256
 _SETTLED_NS = 100_000_000
 """A folder's time moves in steps, and a change may follow within the same one: a young time proves nothing."""
-_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_DISCONNECTED
+_FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_EVENTS = zmq.EVENT_ACCEPTED | _FAILURES | zmq.EVENT_DISCONNECTED
 
 
 class Gatekeeper:
@@ -153,7 +154,7 @@ class _Monitor:
         match event:
             case zmq.EVENT_ACCEPTED:
                 self._addresses[value] = _peer(value)
-            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 self._failed = judge_failure(value)
             case zmq.EVENT_DISCONNECTED:
                 address = self._addresses.pop(value, "")

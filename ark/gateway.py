@@ -297,7 +297,7 @@ class GatewayWorker:
 
     def _refuse(self, refusal: Refusal) -> None:
         """Count a refused attempt and tell of it, unless many others were told of within the second."""
-        kept_back = self._refusals.note(time.monotonic())
+        kept_back = self._refusals.note(refusal.why, time.monotonic())
         if kept_back is None:
             return
         words = msgspec.structs.asdict(refusal) | ({"kept_back": kept_back} if kept_back else {})

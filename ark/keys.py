@@ -88,7 +88,7 @@ class Refusal(msgspec.Struct, frozen=True):
     """One attempt that was refused.
 
     Attributes:
-        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key` or `forbidden`.
+        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key`, `no_handshake` or `forbidden`.
         op: The operation; `connect` or `subscribe` for a client that did not come in.
         client: The key's name, or its fingerprint where it is not known; "" where there is none.
         address: Where from, as far as it is known.
@@ -130,35 +130,44 @@ class Book:
 class Refusals:
     """Counts refused attempts, all of them, and says which to tell of: in a flood only a few each second.
 
+    Each reason has a flood of its own: who asks for too much must not drown the word of who has a revoked key.
+
     Args:
-        most: So many are told of within one second.
+        most: So many of one reason are told of within one second.
     """
 
     def __init__(self, most: int = 5) -> None:
         self.count = 0
         self._most = most
-        self._since = float("-inf")
-        self._told = 0
-        self._kept_back = 0
+        self._floods: dict[str, _Flood] = {}
 
-    def note(self, now: float) -> int | None:
+    def note(self, why: str, now: float) -> int | None:
         """Count one.
 
         Args:
+            why: Its reason.
             now: Seconds on a clock that never goes back.
 
         Returns:
-            How many before it were not told of, where this one is to be told; None where it is not.
+            How many of that reason before it were not told of, where this one is to be told; None where it is not.
         """
         self.count += 1
-        if now - self._since >= 1.0:
-            self._since, self._told = now, 0
-        if self._told >= self._most:
-            self._kept_back += 1
+        flood = self._floods.get(why, _Flood(now))
+        if now - flood.since >= 1.0:
+            flood = msgspec.structs.replace(flood, since=now, told=0)
+        if flood.told >= self._most:
+            self._floods[why] = msgspec.structs.replace(flood, kept_back=flood.kept_back + 1)
             return None
-        self._told += 1
-        kept_back, self._kept_back = self._kept_back, 0
-        return kept_back
+        self._floods[why] = _Flood(flood.since, flood.told + 1)
+        return flood.kept_back
+
+
+class _Flood(msgspec.Struct, frozen=True):
+    """The refusals of one reason within a second: how many were told of, and how many not since then."""
+
+    since: float
+    told: int = 0
+    kept_back: int = 0
 
 
 def judge_handshake(request: Sequence[bytes], book: Book) -> tuple[list[bytes], Refusal | None]:
@@ -184,10 +193,13 @@ def judge_handshake(request: Sequence[bytes], book: Book) -> tuple[list[bytes], 
 
 
 def judge_failure(code: int) -> str:
-    """Why libzmq itself sent a client away, from the code of its event; "" for what was no attempt to come in."""
+    """Why a client was sent away before it could show a key, from what libzmq says of its handshake.
+
+    A client without a key that finds out first and closes looks like one that connects and says nothing.
+    """
     if code == zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH:
         return "no_key"
-    return "wrong_node_key" if code == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC else ""
+    return "wrong_node_key" if code == zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC else "no_handshake"
 
 
 def fingerprint(public_key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -116,10 +117,11 @@ def test_another_mechanism_never_comes_in(mechanism: bytes, credentials: list[by
     assert refusal is not None
 
 
-def test_only_attempts_to_come_in_count_among_what_libzmq_turns_away() -> None:
+def test_what_libzmq_says_of_a_handshake_gives_the_reason() -> None:
     assert judge_failure(zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH) == "no_key"
     assert judge_failure(zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC) == "wrong_node_key"
-    assert judge_failure(zmq.PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_HELLO) == ""
+    assert judge_failure(zmq.PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_HELLO) == "no_handshake"
+    assert judge_failure(errno.EPIPE) == "no_handshake"
 
 
 @given(st.lists(st.floats(0, 3), max_size=200), st.integers(1, 5))
@@ -128,7 +130,7 @@ def test_every_refusal_is_counted_and_few_are_told_each_second(gaps: list[float]
     now, told, kept_back = 0.0, [], 0
     for gap in gaps:
         now += gap
-        before = refusals.note(now)
+        before = refusals.note("forbidden", now)
         if before is not None:
             told.append(now)
             kept_back += before
@@ -142,9 +144,18 @@ def test_every_refusal_is_counted_and_few_are_told_each_second(gaps: list[float]
 def test_what_was_kept_back_is_said_with_the_next_that_is_told() -> None:
     refusals = Refusals(2)
 
-    assert [refusals.note(0.1 * n) for n in range(6)] == [0, 0, None, None, None, None]
-    assert [refusals.note(2.0), refusals.note(2.1), refusals.note(2.2)] == [4, 0, None]
+    assert [refusals.note("forbidden", 0.1 * n) for n in range(6)] == [0, 0, None, None, None, None]
+    assert [refusals.note("forbidden", at) for at in (2.0, 2.1, 2.2)] == [4, 0, None]
     assert refusals.count == 9
+
+
+def test_a_flood_of_one_reason_hides_no_other() -> None:
+    refusals = Refusals(2)
+    told = [refusals.note("forbidden", 0.0) for _ in range(100)]
+
+    assert told.count(None) == 98
+    assert refusals.note("revoked_key", 0.0) == 0
+    assert refusals.count == 101
 
 
 @pytest.mark.parametrize("name", ["a", "desk", "desk-2", "0", "a.b_c-d", "x" * 32])

@@ -15,7 +15,7 @@ SIGNAL = {"symbol": "AAPL", "direction": "long", "price": 190.0}
 class Wire:
     """One connection to a front door."""
 
-    def __init__(self, endpoint: str, kind: int = zmq.DEALER, **options: int) -> None:
+    def __init__(self, endpoint: str, kind: int = zmq.DEALER, **options: int | bytes) -> None:
         self._context = zmq.Context()
         self.socket = self._context.socket(kind)
         self.socket.setsockopt(zmq.LINGER, 0)
