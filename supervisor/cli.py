@@ -234,7 +234,9 @@ def _order(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
-    code, status, _ = _look(arguments.home)
+    if remote(arguments) is not None:
+        raise NodeError("the doctor reads the node's home", hint="call it where the node runs")
+    code, status, _ = _look(arguments)
     home = Home(arguments.home)
     names = [child["name"] for child in status["children"]]
     if arguments.agent and names and arguments.agent not in names:
