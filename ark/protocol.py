@@ -72,7 +72,7 @@ class Code:
     INVALID = "invalid"
     """A field is missing or wrong; `field` names it."""
     BUSY = "busy"
-    """The journal's bound is reached; try again after `retry_after_ms`."""
+    """The journal's bound is reached, or it cannot be written; try again after `retry_after_ms`."""
     PENDING = "pending"
     """The signal has no outcome yet."""
     UNKNOWN_TRACE = "unknown_trace"

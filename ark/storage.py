@@ -183,9 +183,9 @@ class Trouble:
         if fault.line != self.reason:
             self.reason = fault.line
             self._log.write("storage", name=self._name, reason=self.reason)
-        self._box.last_words(self.reason)
-        if fault.damaged:
+        if fault.damaged:  # before the Watchdog, which knows only that somebody waits
             halt_for(fault, self._home, self._name)
+        self._box.last_words(self.reason)
 
     def end(self) -> None:
         """It is over."""
