@@ -111,6 +111,18 @@ def test_a_command_line_is_one_that_there_is(line: str) -> None:
         case "redis-cli":
             fields = [each.encode() for each in rest[3:]]
             assert read_entry(rest[1], b"1-0", dict(zip(fields[::2], fields[1::2], strict=True))).error is None
+        case "useradd":
+            assert f"\nUser={rest[-1]}\n" in (ROOT / "deployment/systemd/ark.service").read_text()
+        case "chmod":
+            assert all(list((ROOT / "graveyard").glob(Path(each).name)) for each in rest[1:])
+        case "cp":
+            assert (ROOT / rest[0]).is_file()
+        case "systemctl":
+            assert rest[-1] in ("daemon-reload", "ark")
+        case "sudo":
+            assert rest[:3] == ["-u", "ark", "ARK_HOME=/var/lib/ark"]
+            assert rest[3] == "/opt/ark/bin/supervisor"
+            supervisor_cli._parser().parse_args(rest[4:])
         case _:
             assert line in ("source .venv/bin/activate", "kill -9 PID")
 

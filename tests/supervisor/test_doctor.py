@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ark.commands.approve import login_name
 from supervisor.chronicle import entries, plain, span, story, when
 from supervisor.doctor import Finding, examine, is_wrong, lines
 from tests.node import ECHO, comes_back, node, wait_until
@@ -477,7 +478,14 @@ def test_a_real_hang_isolation_halt_and_poison_are_explained() -> None:
         assert "alpha is isolated" in said
         assert "odd confidence" in said
         assert f'supervisor release alpha --reason "WHAT WAS MENDED" --home {one.home.path}' in said
+        assert f"{login_name()} isolated it" in said
         one.run("supervisor", "release", "alpha", "--reason", "mended")
+
+        one.run("supervisor", "stop", "alpha", "--reason", "a test")
+        said = ask("alpha")[1]
+        assert f"{login_name()} stopped it: a test" in said
+        assert "supervisor start alpha" in said
+        one.run("supervisor", "start", "alpha")
 
         one.run("ark-run", "halt", "--reason", "I saw something")
         assert "halted it: I saw something" in ask()[1]
