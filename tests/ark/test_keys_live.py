@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +29,8 @@ from ark.key_file import KeyFile, read_key_file
 from ark.keys import fingerprint
 from ark.protocol import OPERATIONS, Role
 from tests.ark.wire_client import SIGNAL, Wire
-from tests.node import BIN, ECHO, Node, comes_back, node, wait_until
+from tests.javascript import PACKAGES, needs_node
+from tests.node import BIN, ECHO, ROOT, Node, comes_back, node, wait_until
 
 GUARDED = ECHO + "\n[gateway]\ncurve = true\n"
 
@@ -502,6 +505,42 @@ def test_a_secret_is_in_no_log_no_process_and_not_in_the_home(guarded: Node, key
 def spellings(secret: bytes) -> list[bytes]:
     raw = z85.decode(secret)
     return [secret, raw, raw.hex().encode()]
+
+
+# The documents
+
+
+def block(language: str, word: str) -> str:
+    """The program in the protocol's page that has a word in it."""
+    text = (ROOT / "docs" / "protocol.md").read_text()
+    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (program,) = [each for each in found if word in each]
+    return str(program)
+
+
+def test_the_python_program_of_the_page_comes_in(guarded: Node, keys: Keys) -> None:
+    path = keys.file("desk")
+    program = block("python", "curve_serverkey").replace("tcp://127.0.0.1:5555", guarded.gateway)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=path.parent, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (0, "running\n"), done.stderr
+
+
+@pytest.mark.node
+@needs_node
+def test_the_node_program_of_the_page_comes_in(guarded: Node, keys: Keys) -> None:
+    folder = keys.file("desk").parent
+    (folder / "node_modules").symlink_to(PACKAGES)
+    (folder / "status.mjs").write_text(
+        block("js", "curveServerKey").replace("tcp://127.0.0.1:5555", guarded.gateway)
+    )
+    done = subprocess.run(
+        ["node", "status.mjs"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (0, "running\n"), done.stderr
 
 
 # Beyond loopback
