@@ -65,6 +65,8 @@ from graveyard.rules import OLDEST_PRICE_S
 
 __all__ = ["HRM"]
 
+BEHIND = 5
+"""So often in a row must Kenny say that he has lost fills before it is believed."""
 ASK_AGAIN_S = 1.0
 """A request that may have been lost is repeated after this long, in seconds, and no sooner."""
 PATIENCE_S = 5.0
@@ -143,7 +145,7 @@ class HRM(Agent[Case]):
         self._register_fault = ""
         self._tidied_at = context.now()
         self._newest_fill = self.last_fill
-        self._is_behind = False
+        self._behind = 0
         self._asked_at, self._asked_after = -math.inf, self.last_fill
         self._executed = EXECUTOR in context.pipeline
         self._needed = ["watchdog", "gateway", *[name for name in (LEDGER,) if name in context.pipeline]]
@@ -569,15 +571,16 @@ class HRM(Agent[Case]):
         elif head and notice.number < self.last_fill:
             self._find_behind(notice.number, context)
         if head and notice.number >= self.last_fill:
-            self._is_behind = False
+            self._behind = 0
 
     def _find_behind(self, reported: int, context: Context) -> None:
         """Kenny knows of fewer fills than these books: his journal has lost some, and new ones would be taken for
-        old. He is asked once more first: a head that was under way for long says the same.
+        old. He is asked a few times: heads that an earlier process of his had sent may come late.
         """
-        context.event("fills_behind", known=self.last_fill, reported=reported)
-        if not self._is_behind:
-            self._is_behind = True
+        self._behind += 1
+        if self._behind == 1:
+            context.event("fills_behind", known=self.last_fill, reported=reported)
+        if self._behind < BEHIND:
             context.send(EXECUTOR, FillsWanted(after=self.last_fill))
             return
         context.halt(

@@ -18,6 +18,7 @@ from ark.errors import JournalError
 from ark.home import Home
 from ark.journal import open_database, open_for_reading
 from ark.log import Log
+from ark.storage import naming
 
 __all__ = ["FILE", "Intervention", "read", "record"]
 
@@ -85,21 +86,22 @@ def read(home: Home, *, after: int = 0, limit: int = 1000) -> Iterator[Intervent
     """The acts behind a number, oldest first; none where nothing was ever done.
 
     Raises:
-        JournalError: The file is damaged.
+        JournalError: The file is damaged, or cannot be read.
     """
     path = home.data / FILE
     if not path.exists():
         return
-    connection = open_for_reading(path)
-    try:
-        for row in connection.execute(
-            "SELECT number, at, act, subject, by, reason, details FROM interventions"
-            " WHERE number > ? ORDER BY number LIMIT ?",
-            (after, limit),
-        ):
-            number, at, act, subject, by, reason, details = row
-            yield Intervention(number, at, act, subject, by, reason, msgspec.msgpack.decode(details))
-    except apsw.SQLError:  # made a moment ago, and still without its table
-        return
-    finally:
-        connection.close()
+    with naming(lambda: [FILE]):
+        connection = open_for_reading(path)
+        try:
+            for row in connection.execute(
+                "SELECT number, at, act, subject, by, reason, details FROM interventions"
+                " WHERE number > ? ORDER BY number LIMIT ?",
+                (after, limit),
+            ):
+                number, at, act, subject, by, reason, details = row
+                yield Intervention(number, at, act, subject, by, reason, msgspec.msgpack.decode(details))
+        except apsw.SQLError:  # made a moment ago, and still without its table
+            return
+        finally:
+            connection.close()

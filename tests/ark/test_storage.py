@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from ark import storage
+from ark import interventions, storage
 from ark.agent import Durability
 from ark.blackbox import BlackBox, read
 from ark.errors import JournalError, StorageError
@@ -163,3 +163,14 @@ def test_what_a_process_waits_for_stands_in_its_box_and_is_known_to_the_next(tmp
     assert found is not None
     assert found.reason == ""
     assert Trouble("kenny", home, BlackBox(home.box("kenny"), incarnation=3)).pause_s == 0.0
+
+
+def test_damaged_interventions_are_named_as_what_they_are(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    for number in range(50):
+        interventions.record(home, "halt", by="me", reason=f"{number} " + "x" * 400)
+    assert len(list(interventions.read(home))) == 50
+    damage(home.data / interventions.FILE, backup=tmp_path, from_page=2)
+    with pytest.raises(StorageError, match=r"interventions\.db is damaged"):
+        list(interventions.read(home))
