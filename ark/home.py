@@ -103,6 +103,10 @@ class Home:
         """The black box of a process."""
         return self.run / "box" / name
 
+    def stack(self, name: str) -> Path:
+        """Where a process that is asked says where it is stuck."""
+        return self.run / f"{name}.stack"
+
     def lock(self, patience_s: float = 3.0) -> None:
         """Take the lock for this process and all that it will fork.
 
@@ -433,7 +437,11 @@ class Home:
         """
         with suppress(OSError):  # read-only now; whoever binds a socket takes an old one away himself
             self.watchdog_file.unlink(missing_ok=True)
-            for path in (*self.run.glob("*.sock"), *(() if keep_boxes else self.run.glob("box/*"))):
+            for path in (
+                *self.run.glob("*.sock"),
+                *self.run.glob("*.stack"),
+                *(() if keep_boxes else self.run.glob("box/*")),
+            ):
                 path.unlink(missing_ok=True)
             for path in self.run.glob("box/*"):
                 blackbox.prepare(path)

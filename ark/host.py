@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from setproctitle import setproctitle
 from thespian.actors import Actor, ActorExitRequest, ThespianWatch, WatchMessage
 
+from ark import stack
 from ark.blackbox import BlackBox
 from ark.control import Control, Duty
 from ark.errors import ArkError
@@ -104,6 +105,8 @@ def _work(duty: Duty, control: Control) -> None:
     except OSError:
         traceback.print_exc()
         os._exit(EXIT_FAILED)
+    with suppress(OSError):  # on a full disk nobody will know where it hangs
+        stack.listen(home.stack(duty.name))
     exit_code = EXIT_BOOT
     try:
         worker: Worker = load_object(duty.runner)(duty, control, box)

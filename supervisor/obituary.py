@@ -40,13 +40,14 @@ class Obituary(msgspec.Struct, frozen=True):
         return f"{lines[0]} {lines[-1]}"
 
 
-def write(name: str, incarnation: int, pid: int, code: int, home: Home) -> Obituary:
+def write(name: str, incarnation: int, pid: int, code: int, home: Home, *, stuck_at: str = "") -> Obituary:
     """Put an obituary together.
 
     Args:
         name, incarnation, pid: Whose.
         code: The exit status as `multiprocessing` gives it: negative for a signal.
         home: Where the black boxes are.
+        stuck_at: The stack in which it hung; empty where it did not, or nobody knows.
     """
     if code < 0:
         try:
@@ -63,5 +64,7 @@ def write(name: str, incarnation: int, pid: int, code: int, home: Home) -> Obitu
         trace_id = "" if box.reason.startswith(STORAGE) else box.trace_id
         if trace_id:
             how += f" in {box.handler} of {trace_id}"
+    if stuck_at:
+        words = f"it hung at\n{stuck_at}"
     reason = f"{how}: {words}" if words else how
     return Obituary(name, f"{BOOT_FAILURE} {reason}" if code == EXIT_BOOT else reason, trace_id, work)

@@ -25,6 +25,7 @@ from thespian.actors import (
     WatchMessage,
 )
 
+from ark import stack
 from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.control import Control, Duty
@@ -136,6 +137,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._subtrees: dict[str, list[dict[str, Any]]] = {}
         self._died: list[Obituary] = []
         self._failures: dict[str, Failures] = {}
+        self._stacks: dict[str, tuple[int, str]] = {}
         self._requests = Requests()
         self._told: list[dict[str, Any]] = []
         self._wake_at: float | None = None
@@ -244,7 +246,9 @@ class Supervisor(Actor):  # type: ignore[misc]
                 continue
             del self._processes[name]
             self._subtrees.pop(name, None)
-            obituary = write(name, process.incarnation, process.pid, code, self._home)
+            incarnation, stuck_at = self._stacks.pop(name, (0, ""))
+            stuck_at = stuck_at if incarnation == process.incarnation else ""
+            obituary = write(name, process.incarnation, process.pid, code, self._home, stuck_at=stuck_at)
             self._failures[name] = self._failed(name).after(obituary.trace_id, obituary.work)
             if code != EXIT_OK:
                 self._died.append(obituary)
@@ -329,8 +333,9 @@ class Supervisor(Actor):  # type: ignore[misc]
         if name not in self._children:
             self._hand_down(name, {**words, "do": "hung"})
             return
-        self._log.write(words["event"], name=name, reason=words["reason"])
-        self._event(words["event"], name=name, reason=words["reason"])
+        self._log.write(words["event"], name=name, reason=words["reason"], stack=words["stack"])
+        self._event(words["event"], name=name, reason=words["reason"], stack=words["stack"])
+        self._stacks[name] = (words["incarnation"], words["stack"])
         self._decide(policy.Restart(name, words["reason"], kill=True, incarnation=words["incarnation"]))
 
     def _hand_down(self, name: str, words: dict[str, Any]) -> None:
@@ -438,7 +443,8 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._late_rounds += 1
         if self._late_rounds == 4:
             reason = f"no heartbeat for {box.beat_age_s:.1f} s"
-            self._hung({"event": "hung", "name": _WATCHDOG, "incarnation": process.incarnation, "reason": reason})
+            told = {"event": "hung", "name": _WATCHDOG, "incarnation": process.incarnation, "reason": reason}
+            self._hung({**told, "stack": stack.ask(process.pid, self._home.stack(_WATCHDOG))})
 
     def _leave(self, code: int, words: dict[str, Any]) -> None:
         if self._line is not None:

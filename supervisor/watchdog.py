@@ -26,7 +26,7 @@ import apsw
 import msgspec
 import zmq
 
-from ark import seal
+from ark import seal, stack
 from ark.blackbox import BlackBox, Reading, read
 from ark.config import Config, WatchdogConfig
 from ark.control import Control, Duty
@@ -330,10 +330,15 @@ class WatchdogWorker:
             words = {"number": 0, "op": "isolate", "agent": fault.subject, "by": self._name}
             self._control.say(say="request", **words, reason=f"{fault.kind}: {fault.reason}")
         else:
-            event = "hung" if fault.kind == "hang" else "replaced"
             incarnation = child["incarnation"] if fault.incarnation is None else fault.incarnation
+            hangs = fault.kind == "hang"
             self._control.say(
-                say="hung", event=event, name=fault.subject, incarnation=incarnation, reason=fault.reason
+                say="hung",
+                event="hung" if hangs else "replaced",
+                name=fault.subject,
+                incarnation=incarnation,
+                reason=fault.reason,
+                stack=stack.ask(child["pid"], self._home.stack(fault.subject)) if hangs and child["pid"] else "",
             )
         self._clerk.do(
             lambda: record(

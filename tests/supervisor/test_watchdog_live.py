@@ -161,6 +161,20 @@ def test_a_hang_is_noticed_within_two_heartbeats_and_told() -> None:
         assert traces[0] in alert["reason"], "it says in which signal"
         assert "handle" in alert["reason"]
         assert outcomes(one, traces) == ["executed"]
+        lines = [json.loads(line) for line in (one.home.logs / "supervision.log").read_text().splitlines()]
+        hung = next(line for line in lines if line["event"] == "hung")
+        assert hung["stack"].splitlines()[-1].endswith("in handle"), "and in which line"
+        assert "misbehaving.py" in hung["stack"].splitlines()[-1]
+        exited = next(line for line in lines if line["event"] == "exited")
+        assert f"in handle of {traces[0]}: it hung at" in exited["reason"]
+
+
+def test_a_process_that_is_stopped_is_replaced_although_it_cannot_say_where_it_is() -> None:
+    with watched(ECHO) as one:
+        pid = one.child("beta")["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        comes_back(one, "beta", pid)
+        assert "while idle" in raised(one, "hang", name="beta")["reason"]
 
 
 def test_an_agent_with_more_patience_may_take_its_time() -> None:
