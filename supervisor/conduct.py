@@ -85,7 +85,6 @@ class Record:
         self._failures = Failures()
         self._gone = _Sample(0.0, 0, 0, 0, 0)
         self._row = 0
-        self._forgiven = 0
         self._samples: deque[_Sample] = deque()
 
     def see(self, process: tuple[int, int], work: Work, failures: Failures, now: float) -> None:
@@ -111,7 +110,6 @@ class Record:
         gone = replace(gone, ended=gone.ended + (more if more >= 0 else failures.ended))
         self._gone, self._process, self._work, self._failures = gone, process, work, failures
         self._row = in_a_row(failures, work)
-        self._forgiven = min(self._forgiven, self._row)
         self._samples.append(
             _Sample(
                 now,
@@ -131,13 +129,17 @@ class Record:
         first, last = self._samples[0], self._samples[-1]
         answered, ended = last.answered - first.answered, last.ended - first.ended
         mean_ms = (last.busy_ns - first.busy_ns) / answered / 1e6 if answered else 0.0
-        return Conduct(answered, last.failed - first.failed + ended, ended, self._row - self._forgiven, mean_ms)
+        return Conduct(answered, last.failed - first.failed + ended, ended, self._row, mean_ms)
 
     def forgive(self) -> None:
-        """Begin anew: what was before counts no longer."""
+        """Begin anew: what was before counts no longer.
+
+        Whatever the supervisor counts at the next look has come since: its count begins anew as well.
+        """
         while len(self._samples) > 1:
             self._samples.popleft()
-        self._forgiven = self._row
+        self._failures = Failures()
+        self._row = 0
 
 
 def fault(conduct: Conduct, limits: ConductLimits) -> tuple[str, str] | None:
