@@ -245,7 +245,8 @@ class WatchdogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         repeat_s: A fault that lasts is told and answered again after so long.
         clear_s: A fault that has not been seen for so long is over.
         auto_isolation: Whether the Watchdog may isolate; if not, it warns.
-        emergency_halt: Whether the Watchdog may halt trading; if not, it warns. A broken seal halts all the same.
+        emergency_halt: Whether the Watchdog may halt trading; if not, it isolates the agent that a fault of one
+            process is about, and warns of all others. A broken seal halts all the same.
         answers: What it does about each fault; a table of its own.
     """
 

@@ -138,7 +138,7 @@ class Answers:
             return "halt"
         answer = self.table.get(fault.kind, "warn")
         if answer == "halt" and not self.emergency_halt:
-            answer = "isolate" if fault.subject in self.agents else "warn"
+            answer = "isolate" if fault.kind in CHILD_FAULTS and fault.subject in self.agents else "warn"
         if answer == "isolate" and fault.subject not in self.agents:
             answer = "restart"
         if answer == "isolate" and not self.auto_isolation:
@@ -146,6 +146,11 @@ class Answers:
         if answer == "warn" and fault.kind == "hang":
             answer = "restart"  # what beats no more does nothing for anybody
         return answer
+
+    def isolates(self, answer: Answer, fault: Fault) -> bool:
+        """Whether an answer puts an agent into quarantine, as a halt does for a fault of one process."""
+        also = answer == "halt" and fault.kind in CHILD_FAULTS and self.auto_isolation
+        return fault.subject in self.agents and (answer == "isolate" or also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,8 @@ def weigh(
     alerts: list[Alert] = []
     orders: list[Order] = []
     seen: set[Key] = set()
+    ordered: set[tuple[Answer, str]] = set()  # two faults of one process need one deed, and make one quarantine
+    isolated: set[str] = set()
     queue = list(faults)
     while queue:
         fault = queue.pop(0)
@@ -224,13 +231,19 @@ def weigh(
             if tells:
                 alerts.append(_alert(new, "repeated"))
         standing[key] = new
-        if acts and answer != "warn":
-            orders.append(Order(answer, fault))
-            if fault.subject in answers.agents and (answer == "isolate" or _also_isolates(answer, fault)):
-                times = _recent((*quarantines.get(fault.subject, ()), now), answers, now)
-                quarantines[fault.subject] = times
-                if len(times) >= answers.max_quarantines:
-                    queue.append(_too_often(fault, len(times), answers))
+        if not acts or answer == "warn" or (answer, fault.subject) in ordered:
+            continue
+        ordered.add((answer, fault.subject))
+        orders.append(Order(answer, fault))
+        isolates = answers.isolates(answer, fault)
+        if answer == "halt" and fault.kind == "hang" and not isolates:
+            orders.append(Order("restart", fault))  # halted or not, what beats no more must go
+        if isolates and fault.subject not in isolated:
+            isolated.add(fault.subject)
+            times = _recent((*quarantines.get(fault.subject, ()), now), answers, now)
+            quarantines[fault.subject] = times
+            if len(times) >= answers.max_quarantines:
+                queue.append(_too_often(fault, len(times), answers))
     for key, each in list(standing.items()):
         if key in seen:
             continue
@@ -245,10 +258,6 @@ def weigh(
 
 CHILD_FAULTS = frozenset({"hang", "failures", "failure_rate", "latency", "memory", "descriptors", "restarts"})
 """Faults of one process: who halts trading for one of these isolates the agent as well."""
-
-
-def _also_isolates(answer: Answer, fault: Fault) -> bool:
-    return answer == "halt" and fault.kind in CHILD_FAULTS
 
 
 def _recent(times: Sequence[float], answers: Answers, now: float) -> tuple[float, ...]:

@@ -131,6 +131,14 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
         ("[agents.kyle]\nrestart = true", "agents.kyle.restart"),
         ("[agents.kyle]\nshutdown_s = -1", "agents.kyle.shutdown_s"),
         ("[agents.kyle]\nstart_timeout_s = 0", "agents.kyle.start_timeout_s"),
+        ("[watchdog]\ngraveyard_interval_s = 60", "watchdog.graveyard_interval_s"),
+        ("[watchdog]\nmax_failure_rate = 1.5", "watchdog.max_failure_rate"),
+        ("[watchdog]\nauto_isolation = 'yes'", "watchdog.auto_isolation"),
+        ("[watchdog]\nanswers = 'halt'", "watchdog.answers"),
+        ("[watchdog]\nanswers.hang = 3", "watchdog.answers.hang"),
+        ("[watchdog.answers]\nseal = 'warn'", "watchdog.answers.seal"),
+        ("[agents.kenny]\npatience_s = -1", "agents.kenny.patience_s"),
+        ("[agents.kenny]\nmemory_limit_mb = 1.5", "agents.kenny.memory_limit_mb"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_key(text: str, field: str, tmp_path: Path) -> None:
@@ -163,6 +171,21 @@ def test_an_agent_has_the_specification_that_its_table_gives_and_otherwise_every
     assert [agents["hrm"][key] for key in keys] == ["permanent", 3.0, 15.0]
     assert (pipeline["shutdown_s"], pipeline["start_timeout_s"]) == (18.0, 120.0)
     assert pipeline["options"]["strategy"] == "rest_for_one"
+@pytest.mark.parametrize(
+    ("fault", "answer", "known"),
+    [("disk_full", "restart", "warn, halt"), ("failures", "kill", "warn, restart, isolate, halt")],
+)
+def test_an_answer_that_a_fault_cannot_have_is_refused_with_those_that_it_can(
+    fault: str, answer: str, known: str, tmp_path: Path
+) -> None:
+    error = refused(tmp_path, f"[watchdog]\nanswers.{fault} = '{answer}'")
+    assert error.field == f"watchdog.answers.{fault}"
+    assert f"must be one of {known}, not {answer!r}" in str(error)
+
+
+def test_answers_that_are_not_named_keep_their_default(tmp_path: Path) -> None:
+    answers = load(written(tmp_path, "[watchdog.answers]\ndisk_full = 'warn'"), {}).watchdog.answers
+    assert (answers.disk_full, answers.storage, answers.failures) == ("warn", "halt", "isolate")
 
 
 @pytest.mark.parametrize("name", RESERVED)
