@@ -31,6 +31,16 @@ _REPORT_FRESH_S = 10.0
 _FOLDERS = ("run", "run/box", "keys", "data", "releases", "backups", "logs")
 
 
+class _Report(msgspec.Struct):
+    """What must be right in the Watchdog's report for anybody to go by it."""
+
+    at: float
+    health: float | None = None
+    agents: dict[str, dict[str, Any]] = {}
+    alerts: list[dict[str, Any]] = []
+    webhook: dict[str, Any] | None = None
+
+
 def default_home() -> Path:
     """The home where none is named: `ARK_HOME`, or the user's state folder."""
     named = os.environ.get("ARK_HOME")
@@ -399,13 +409,14 @@ class Home:
 
     def watchdog_report(self) -> dict[str, Any]:
         """What the Watchdog has written down last: `health`, `alerts`, and under `agents` figures by child. Empty
-        where it is too old to say anything, or there is none.
+        where it is too old to say anything, damaged, or there is none.
         """
         try:
             found: dict[str, Any] = msgspec.json.decode(self.watchdog_file.read_bytes())
-        except (OSError, msgspec.DecodeError):
-            found = {}
-        if abs(time.time() - found.get("at", 0.0)) > _REPORT_FRESH_S:
+            at = msgspec.convert(found, _Report).at
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            found, at = {}, 0.0
+        if abs(time.time() - at) > _REPORT_FRESH_S:
             found = {}
         return {"health": None, "agents": {}, "alerts": [], "webhook": None, **found}
 

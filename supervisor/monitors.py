@@ -215,7 +215,7 @@ class Usage:
         name, incarnation: The child's process.
         memory: Resident bytes.
         descriptors: How many it has open.
-        most_descriptors: How many it may have open.
+        most_descriptors: How many it may have open; below 0: as many as it likes.
     """
 
     name: str
@@ -242,7 +242,7 @@ def usage_faults(
         if each.memory > limit * MIB:
             reason = f"it holds {each.memory / MIB:,.0f} MiB of memory (at most {limit:,} MiB)"
             faults.append(Fault("memory", each.name, reason, each.incarnation))
-        if each.descriptors > descriptors_share * each.most_descriptors:
+        if 0 <= descriptors_share * each.most_descriptors < each.descriptors:
             reason = f"it has {each.descriptors} of {each.most_descriptors} file descriptors open"
             faults.append(Fault("descriptors", each.name, reason, each.incarnation))
     return faults

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Full, Queue
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import psutil
+import zmq
 
 from ark.client import Client
 from ark.errors import ArkError
@@ -52,14 +56,38 @@ class Probe(threading.Thread, Generic[Found]):
         return self._found
 
 
+class _Child(msgspec.Struct):
+    name: str
+    mailbox_depth: int | None
+
+
+class _Signals(msgspec.Struct):
+    in_flight: int | None
+    dead_letters: int | None
+
+
+class _Status(msgspec.Struct):
+    """What the monitors need of a status."""
+
+    children: list[_Child]
+    signals: _Signals
+    violations: int = 0
+
+
 def ask_door(home: Home) -> Door:
-    """Ask the node for its status through its front door, as an operator's command would, and take the time."""
+    """Ask the node for its status through its front door, as an operator's command would, and take the time.
+
+    A door that answers nonsense counts as one that does not answer.
+    """
     began = time.monotonic()
     try:
         with Client.for_home(home.path, timeout_s=ANSWER_S) as client:
             status = client.request("status")
+        msgspec.convert(status, _Status)
     except ArkError as error:
         return Door(began, None, {}, str(error))
+    except (msgspec.ValidationError, zmq.ZMQError, ValueError, TypeError, AttributeError) as error:
+        return Door(began, None, {}, f"its answer makes no sense: {error}")
     return Door(began, time.monotonic() - began, status)
 
 
@@ -83,7 +111,9 @@ def usages(processes: Sequence[tuple[str, int, int]]) -> list[Usage]:
 
 
 class Clerk(threading.Thread):
-    """Does what touches the disk, job by job: records, halts, reports. A disk that stalls stops no other thread."""
+    """Does what touches the disk, job by job: records, halts, reports. A disk that stalls stops no other thread;
+    what cannot be written is given up.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="clerk", daemon=True)
@@ -92,7 +122,12 @@ class Clerk(threading.Thread):
     def run(self) -> None:
         """Work off the jobs; ends with its process."""
         while True:
-            self._jobs.get()()
+            job = self._jobs.get()
+            try:
+                job()
+            except OSError as error:
+                with suppress(OSError):
+                    sys.stderr.write(f"the Watchdog could not write: {error}\n")
 
     def do(self, job: Callable[[], object]) -> bool:
         """Put a job at the end of the queue.

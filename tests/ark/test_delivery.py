@@ -184,6 +184,33 @@ def test_nothing_is_sent_twice_within_an_epoch() -> None:
     assert dispatcher.due(1.0) == []
 
 
+@given(
+    st.integers(1, 20),
+    st.lists(
+        st.one_of(st.tuples(st.just("send"), st.integers(0, 9)), st.tuples(st.just("end"), st.integers(1, 9)))
+    ),
+)
+def test_no_more_is_sent_than_asked_for_and_what_waits_keeps_its_order(
+    window: int, steps: list[tuple[str, int]]
+) -> None:
+    dispatcher = Dispatcher(epoch=1, window=window)
+    for seq in range(1, 31):
+        dispatcher.accept(pending(seq))
+    sent: list[int] = []
+    ended = 0
+    for step, number in steps:
+        if step == "send":
+            now_sent = [each.seq for each in dispatcher.due(0.0, most=number)]
+            assert len(now_sent) == min(number, window - (len(sent) - ended), 30 - len(sent))
+            sent += now_sent
+        else:
+            for seq in sent[ended : ended + number]:
+                assert dispatcher.finish(f"t{seq}")
+            ended = min(len(sent), ended + number)
+    assert sent == list(range(1, len(sent) + 1))
+    assert dispatcher.in_flight == len(sent) - ended
+
+
 def test_a_stall_is_told_ever_more_patiently_and_progress_makes_it_impatient_again() -> None:
     dispatcher = Dispatcher(epoch=1, stall_s=10.0)
     for seq in (1, 2):

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import struct
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -185,6 +186,60 @@ def test_who_halted_and_who_resumed_is_logged(home: Home) -> None:
 def test_a_halt_file_that_cannot_be_read_still_halts(content: bytes, home: Home) -> None:
     home.halt_file.write_bytes(content)
     assert home.halt_reason() == "halted"
+
+
+def test_a_standing_halt_says_who_halted_when_and_why(home: Home) -> None:
+    assert home.standing_halt() is None
+    home.halt("madness", by="ann", at=5.0)
+    assert home.standing_halt() == {"by": "ann", "at": 5.0, "reason": "madness"}
+    home.resume()
+    assert home.standing_halt() is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"7", b'"x"', b"null", b"\xff\xfe", b"{}", b'{"by": "ann"}']
+)
+def test_a_damaged_halt_stands_all_the_same(content: bytes, home: Home) -> None:
+    home.halt_file.write_bytes(content)
+    halt = home.standing_halt()
+    assert halt is not None
+    assert (halt["by"], halt["at"], halt["reason"]) == ("ann" if b"ann" in content else "somebody", None, "halted")
+
+
+def test_what_the_watchdog_has_written_down_is_read_while_it_is_fresh(home: Home) -> None:
+    nothing = {"health": None, "agents": {}, "alerts": [], "webhook": None}
+    assert home.watchdog_report() == nothing
+    report = {"at": time.time(), "health": 0.5, "agents": {"kenny": {"health": 0.5}}, "alerts": [{"fault": "x"}]}
+    home.watchdog_file.write_bytes(msgspec.json.encode(report))
+    assert home.watchdog_report() == nothing | report
+    for off_s in (-11.0, 11.0):
+        home.watchdog_file.write_bytes(msgspec.json.encode({**report, "at": time.time() + off_s}))
+        assert home.watchdog_report() == nothing
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"7",
+        b"\xff",
+        b'"\xff"',
+        b"{}",
+        b'{"at": "now"}',
+        b'{"at": null}',
+        b'{"at": NOW, "agents": []}',
+        b'{"at": NOW, "agents": {"kenny": 5}}',
+        b'{"at": NOW, "alerts": {}}',
+        b'{"at": NOW, "alerts": [5]}',
+        b'{"at": NOW, "health": "good"}',
+    ],
+)
+def test_a_damaged_report_of_the_watchdog_is_none(damaged: bytes, home: Home) -> None:
+    home.watchdog_file.write_bytes(damaged.replace(b"NOW", b"%f" % time.time()))
+    assert home.watchdog_report() == {"health": None, "agents": {}, "alerts": [], "webhook": None}
 
 
 def test_isolation_is_written_down_by_each_supervisor_for_its_own(home: Home) -> None:

@@ -101,6 +101,35 @@ def test_limits_that_make_no_sense_are_refused(limits: dict[str, float]) -> None
         Limits(**limits)  # type: ignore[arg-type]
 
 
+def test_who_has_more_patience_with_him_is_late_later_and_nobody_else_is() -> None:
+    def verdicts(age_s: float, patience_s: float) -> list[str]:
+        vitals = [
+            Vital("kenny", 7, 3, age_s, patience_s=patience_s),
+            Vital("joey", 8, 1, 0.1),
+            Vital("hrm", 9, 1, 2.1),
+        ]
+        return [verdict.name for verdict in judge(vitals, LIMITS, Memory(9.5), 10.0)[0]]
+
+    assert verdicts(20.0, 20.0) == ["hrm"]
+    assert verdicts(20.1, 20.0) == ["kenny", "hrm"]
+    assert verdicts(2.0, 0.0) == ["hrm"]
+    assert verdicts(2.1, 0.0) == ["kenny", "hrm"]
+
+
+def test_the_respite_after_a_pause_is_each_ones_own_patience() -> None:
+    memory, lost = Memory(9.5), dict[str, float]()
+    for number in range(60):
+        now = 70.0 + number / 2
+        vitals = [
+            Vital("kenny", 7, 3, now - 9.0, patience_s=20.0),
+            Vital("joey", 8, 1, now - 9.0),
+            Vital("hrm", 9, 1, 0.1),
+        ]
+        found, memory = judge(vitals, LIMITS, memory, now)
+        lost |= {verdict.name: now for verdict in found}
+    assert lost == {"joey": 72.5, "kenny": 90.5}
+
+
 AGES = st.fixed_dictionaries({name: st.floats(0, 10) for name in NAMES})
 
 
