@@ -171,6 +171,8 @@ def test_an_agent_has_the_specification_that_its_table_gives_and_otherwise_every
     assert [agents["hrm"][key] for key in keys] == ["permanent", 3.0, 15.0]
     assert (pipeline["shutdown_s"], pipeline["start_timeout_s"]) == (18.0, 120.0)
     assert pipeline["options"]["strategy"] == "rest_for_one"
+
+
 @pytest.mark.parametrize(
     ("fault", "answer", "known"),
     [("disk_full", "restart", "warn, halt"), ("failures", "kill", "warn, restart, isolate, halt")],
