@@ -30,10 +30,10 @@ from ark import seal, stack
 from ark.blackbox import BlackBox, Reading, read
 from ark.config import Config, WatchdogConfig
 from ark.control import Control, Duty
-from ark.errors import JournalError
+from ark.errors import ArkError
 from ark.home import Home
+from ark.interventions import Intervention, record
 from ark.interventions import read as read_interventions
-from ark.interventions import record
 from ark.log import Log
 from supervisor import alerts
 from supervisor.alerts import NODE, Fault
@@ -340,16 +340,7 @@ class WatchdogWorker:
                 reason=fault.reason,
                 stack=stack.ask(child["pid"], self._home.stack(fault.subject)) if hangs and child["pid"] else "",
             )
-        self._clerk.do(
-            lambda: record(
-                self._home,
-                answer,
-                by=self._name,
-                subject=fault.subject,
-                reason=fault.reason,
-                details={"fault": fault.kind},
-            )
-        )
+        self._clerk.do(lambda: self._record(answer, fault))
 
     def _halt(self, reason: str) -> None:
         """On the clerk's thread: halt trading, unless it is halted."""
@@ -359,13 +350,26 @@ class WatchdogWorker:
     def _lately_isolated(self) -> dict[str, tuple[float, ...]]:
         """When it has isolated whom: repeated quarantines are counted across its own restarts."""
         offset_s = time.time() - time.monotonic()
+        acts: list[Intervention] = []
+        with suppress(ArkError, apsw.Error):
+            while page := list(read_interventions(self._home, after=acts[-1].number if acts else 0)):
+                acts += page
+        mine = [act for act in acts if act.act == "isolate" and act.by == self._name]
         found: dict[str, tuple[float, ...]] = {}
-        with suppress(JournalError, apsw.Error):
-            for act in read_interventions(self._home):
-                recent = act.at > time.time() - self._settings.quarantine_period_s
-                if act.act == "isolate" and act.by == self._name and recent:
-                    found[act.subject] = (*found.get(act.subject, ()), act.at - offset_s)
+        for act in mine:
+            found[act.subject] = (*found.get(act.subject, ()), act.at - offset_s)
+        # The one before may have died between its order and its record.
+        recorded = {act.subject: act.reason for act in mine}
+        for name, reason in self._home.isolated().items():
+            kind, _, seen = reason.partition(": ")
+            if kind in alerts.CHILD_FAULTS and recorded.get(name) != seen:
+                self._record("isolate", Fault(kind, name, seen))
+                found[name] = (*found.get(name, ()), time.monotonic())
         return found
+
+    def _record(self, act: str, fault: Fault) -> None:
+        details = {"fault": fault.kind}
+        record(self._home, act, by=self._name, subject=fault.subject, reason=fault.reason, details=details)
 
     # What it reads and writes
 
