@@ -573,6 +573,7 @@ def test_a_real_hang_is_told_over_an_outage_and_the_death_of_the_watchdog() -> N
             there.plan = lambda number: answer(204)
             wait_until(lambda: spooled(one.home) == [], "it is delivered")
 
-    [first] = {each["id"] for each in there.alerts() if (each["fault"], each["state"]) == ("hang", "raised")}
-    assert there.alerts()[0]["id"] == first
-    assert there.alerts()[0]["name"] == "beta"
+    ids = [each["id"] for each in there.alerts()]
+    assert ids.count(ids[0]) > 1
+    hangs = [each for each in there.alerts() if (each["fault"], each["state"]) == ("hang", "raised")]
+    assert "beta" in {each["name"] for each in hangs}
