@@ -1,4 +1,4 @@
-"""Aletheia: writes down how every signal ended, once, and says where the agents disagree."""
+"""Aletheia: writes down how every signal ended, and what was done to the node; says where the agents disagree."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from actors.auditing import audit, conclude
+from actors.interventions import Clerk
 from actors.ledger import Entry, Ledger, outcome
 from actors.messages import Case, Outcome
 from actors.truth import TruthMap, truths
@@ -36,11 +37,29 @@ class Aletheia(Agent[Case]):
     takes = Case
     durability = Durability.POWER
     recalls = True
+    tick_s = 1.0
 
     def setup(self, context: Context) -> None:
-        """Open the ledger and the truth map."""
+        """Open the ledger and the truth map, and take in what was done to the node meanwhile."""
         self._ledger = Ledger(context.database)
         self._truths = TruthMap(context.database, context.agent)
+        self._clerk = Clerk(context.database, self._ledger)
+        self._trouble = ""
+        self._take_acts(context)
+
+    def tick(self, context: Context) -> None:
+        """Take in what persons and the Watchdog did to the node."""
+        self._take_acts(context)
+
+    def _take_acts(self, context: Context) -> None:
+        """What cannot be read is told of once, and tried again; signals do not wait for it."""
+        try:
+            self._clerk.take(context.interventions, context.now())
+            self._trouble = ""
+        except JournalError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                context.event("interventions_unread", reason=self._trouble)
 
     def handle(self, message: Case, context: Context) -> Outcome:
         """Audit, conclude, write down."""

@@ -1,8 +1,10 @@
-"""Aletheia's ledger: one row for each signal's end, never changed, each row bound to the one before it.
+"""Aletheia's ledger: one row for each signal's end and for each intervention, never changed, each row bound to the
+one before it.
 
 A row's hash is SHA-256 over the hash of the row before (32 zero bytes for the first), the row's number (8
 bytes, big endian) and its body. The body is the outcome and the time, as msgpack in a fixed order of keys;
-the other columns repeat what is in it, so that they can be searched.
+the other columns repeat what is in it, so that they can be searched. A row of the status `intervention` is no
+signal's: its body is an `Act`, and its trace id an id of the act's own.
 
 What the chain shows: a changed, removed, inserted or moved row. What it cannot show by itself: rows cut off
 at the end, or a chain made anew by someone who may write to the file. For that, keep the head somewhere else:
@@ -12,7 +14,7 @@ every outcome that was published carries the hash of its row.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apsw
@@ -21,10 +23,23 @@ import msgspec
 from actors.messages import Decision, Execution, Outcome
 from ark.errors import JournalError
 
-__all__ = ["GENESIS", "Entry", "Ledger", "Verification", "compare", "link", "verify"]
+__all__ = [
+    "GENESIS",
+    "INTERVENTION",
+    "Act",
+    "Entry",
+    "Ledger",
+    "Verification",
+    "acts",
+    "compare",
+    "link",
+    "verify",
+]
 
 GENESIS = bytes(32)
 """What stands before the first row."""
+INTERVENTION = "intervention"
+"""The status of a row that is no signal's end, and how its trace id begins."""
 COMPARED = 10_000
 """So many of the newest outcomes of the gateway are looked for in the ledger."""
 CHUNK = 2000
@@ -76,6 +91,31 @@ class Entry(msgspec.Struct, frozen=True):
     at: float
 
 
+class Act(msgspec.Struct, frozen=True):
+    """The body of a row that keeps what a person or the Watchdog did to the node.
+
+    Attributes:
+        trace_id: `intervention:`, its number, and a digest of what it says: no signal's.
+        symbol: Empty.
+        status: `intervention`.
+        number, act, subject, by, reason, details: As in `ark.interventions.Intervention`.
+        done_at: When it was done, seconds since the epoch.
+        at: When it was written here.
+    """
+
+    trace_id: str
+    symbol: str
+    status: str
+    number: int
+    act: str
+    subject: str
+    by: str
+    reason: str
+    details: dict[str, Any]
+    done_at: float
+    at: float
+
+
 class Verification(msgspec.Struct, frozen=True):
     """What a walk along the chain found.
 
@@ -112,6 +152,7 @@ class _Told(msgspec.Struct, frozen=True):
 _told = msgspec.msgpack.Decoder(_Told)
 _encoder = msgspec.msgpack.Encoder(decimal_format="string", order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Entry)
+_acts = msgspec.msgpack.Decoder(Act)
 
 
 def link(prev: bytes, seq: int, body: bytes) -> bytes:
@@ -138,7 +179,7 @@ class Ledger:
         """How many rows there are."""
         return self._seq
 
-    def append(self, entry: Entry) -> tuple[int, str, str]:
+    def append(self, entry: Entry | Act) -> tuple[int, str, str]:
         """Write a row.
 
         Returns:
@@ -170,6 +211,11 @@ class Ledger:
             return outcome(_decoder.decode(body), seq, digest.hex(), prev.hex())
         return None
 
+    def has(self, trace_id: str) -> bool:
+        """Whether there is a row of that id."""
+        row = self._connection.execute("SELECT 1 FROM ledger WHERE trace_id = ?", (trace_id,)).fetchone()
+        return row is not None
+
     def _load(self) -> None:
         self._seq, self._head = 0, GENESIS
         for seq, digest in self._connection.execute("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1"):
@@ -193,6 +239,19 @@ def outcome(entry: Entry, seq: int, digest: str, prev: str) -> Outcome:
     )
 
 
+def acts(connection: apsw.Connection) -> Iterator[tuple[int, Act]]:
+    """Every intervention in the ledger with its row's number, in the order in which they were written.
+
+    Args:
+        connection: May be for reading only.
+    """
+    for seq, body in connection.execute(
+        "SELECT seq, body FROM ledger WHERE trace_id >= ? AND trace_id < ? ORDER BY seq",
+        (f"{INTERVENTION}:", f"{INTERVENTION};"),
+    ):
+        yield seq, _acts.decode(body)
+
+
 def verify(connection: apsw.Connection, progress: Callable[[int], None] | None = None) -> Verification:
     """Walk along the whole chain, in bounded memory, while others may write.
 
@@ -200,12 +259,17 @@ def verify(connection: apsw.Connection, progress: Callable[[int], None] | None =
         connection: May be for reading only.
         progress: Called with the number of rows done, after every `CHUNK` rows.
     """
-    head, done = GENESIS, 0
+    head, done, chunk = GENESIS, 0, CHUNK
     while True:
         try:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?", (done, CHUNK)
+                f"SELECT {_COLUMNS} FROM ledger WHERE seq > ? ORDER BY seq LIMIT ?", (done, chunk)
             ).fetchall()
+        except UnicodeDecodeError:
+            if chunk > 1:  # one of these; which one is seen one by one
+                chunk = 1
+                continue
+            return Verification(done, head.hex(), done + 1, "a text in it is none")
         except (apsw.CorruptError, apsw.NotADBError) as error:
             return Verification(done, head.hex(), done + 1, f"the file is damaged: {error}")
         if not rows:
@@ -267,7 +331,7 @@ def _fault(row: tuple[Any, ...], expected: int, before: bytes) -> str:
     if not isinstance(body, bytes) or link(before, seq, body) != digest:
         return "its content does not have its hash"
     try:
-        entry = _decoder.decode(body)
+        entry = (_acts if status == INTERVENTION else _decoder).decode(body)
     except (msgspec.DecodeError, RecursionError) as error:
         return f"its content cannot be read: {error}"
     if (entry.trace_id, entry.symbol, entry.status, entry.at) != (trace_id, symbol, status, at):

@@ -6,7 +6,7 @@ ZeroMQ mailbox (`ark.host`), and the simulator with a virtual clock (`ark.simula
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -16,6 +16,7 @@ import msgspec
 if TYPE_CHECKING:
     import apsw
 
+    from ark.interventions import Intervention
     from ark.message import Letter, Span
     from ark.ruling import Ruling
 
@@ -141,6 +142,13 @@ class Context(Protocol):
 
     def free_bytes(self) -> int | None:
         """Free space on the disk under the node's data, up to a second old; None where it cannot be told."""
+
+    def interventions(self, after: int) -> Sequence[Intervention]:
+        """What persons and the Watchdog did to the node, behind a number, oldest first, some hundreds at once.
+
+        Raises:
+            JournalError: It cannot be read now.
+        """
 
     def secret(self, name: str) -> bytes:
         """A secret that the supervisor gave to this agent alone.

@@ -19,6 +19,7 @@ import apsw
 import msgspec
 import zmq
 
+from ark import interventions
 from ark.agent import Agent, Durability
 from ark.blackbox import BlackBox, read
 from ark.config import Config
@@ -115,6 +116,7 @@ class AgentWorker:
             beat_age=self._beat_age,
             free_bytes=self._free_bytes,
             privacy_faults=self._privacy_faults,
+            interventions=lambda after: list(interventions.read(self._home, after=after)),
             opener=self._open,
             secrets={name: duty.secrets[name] for name in agent.secrets if name in duty.secrets},
         )

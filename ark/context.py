@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import msgspec
@@ -11,6 +11,9 @@ import msgspec
 from ark.errors import AgentError
 from ark.message import EVENT, NOTICE, Envelope, Span, encode
 from ark.ruling import Ruling
+
+if TYPE_CHECKING:
+    from ark.interventions import Intervention
 
 __all__ = ["StageContext"]
 
@@ -26,7 +29,7 @@ class StageContext:
         clock: Gives seconds since the epoch.
         halt: Gives the reason of a halt, or None.
         halter: Halts trading for a reason, and says whether it was not halted before.
-        beat_age, free_bytes, privacy_faults: As in `Context`.
+        beat_age, free_bytes, privacy_faults, interventions: As in `Context`.
         opener: Opens a database of the agent's by name; the empty name is its journal.
         secrets: The secrets that this agent was given.
     """
@@ -46,6 +49,7 @@ class StageContext:
         beat_age: Callable[[str], float | None] = lambda name: 0.0,
         free_bytes: Callable[[], int | None] = lambda: None,
         privacy_faults: Callable[[], Mapping[str, str]] = lambda: SOUND,
+        interventions: Callable[[int], Sequence[Intervention]] = lambda after: (),
     ) -> None:
         self.agent = agent
         self.version = version
@@ -62,6 +66,7 @@ class StageContext:
         self.beat_age = beat_age
         self.free_bytes = free_bytes
         self.privacy_faults = privacy_faults
+        self.interventions = interventions
         self._halter = halter
         self._opener = opener
         self._secrets = dict(secrets)

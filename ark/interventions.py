@@ -6,6 +6,7 @@ standard pipeline, Aletheia, binds each row into her ledger.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -89,19 +90,27 @@ def read(home: Home, *, after: int = 0, limit: int = 1000) -> Iterator[Intervent
         JournalError: The file is damaged, or cannot be read.
     """
     path = home.data / FILE
-    if not path.exists():
+    if not os.path.exists(path):
         return
     with naming(lambda: [FILE]):
         connection = open_for_reading(path)
         try:
-            for row in connection.execute(
+            for *facts, details in connection.execute(
                 "SELECT number, at, act, subject, by, reason, details FROM interventions"
                 " WHERE number > ? ORDER BY number LIMIT ?",
                 (after, limit),
             ):
-                number, at, act, subject, by, reason, details = row
-                yield Intervention(number, at, act, subject, by, reason, msgspec.msgpack.decode(details))
+                known = dict(zip(Intervention.__struct_fields__, (*facts, _details(details)), strict=True))
+                yield msgspec.convert(known, Intervention)
         except apsw.SQLError:  # made a moment ago, and still without its table
             return
+        except (apsw.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise JournalError(f"cannot read {path}: {error}", hint="put it aside; a new one is made") from error
         finally:
             connection.close()
+
+
+def _details(value: Any) -> dict[str, Any]:
+    if not isinstance(value, bytes):
+        raise msgspec.DecodeError("an act's details are no bytes")
+    return msgspec.msgpack.decode(value, type=dict[str, Any])

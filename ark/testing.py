@@ -15,6 +15,7 @@ import msgspec
 
 from ark.agent import Agent, Effect
 from ark.errors import AgentError
+from ark.interventions import Intervention
 from ark.message import Span
 from ark.ruling import Ruling
 
@@ -31,6 +32,7 @@ class TestContext:
         beats: What `beat_age` gives by name; 0.0 where a name is absent.
         free: What `free_bytes` gives.
         faults: What `privacy_faults` gives.
+        acts: What `interventions` gives, in order; an error in its place is raised.
         sent: Notices as pairs of agent and notice, in order.
         events: Events as pairs of kind and fields, in order.
         failures: The reasons of `failed`, in order.
@@ -62,6 +64,7 @@ class TestContext:
         self.beats: dict[str, float | None] = {}
         self.free: int | None = 1 << 40
         self.faults: dict[str, str] = {"home": "", "credentials": "", "log": ""}
+        self.acts: list[Intervention] | Exception = []
         self.sent: list[tuple[str, Any]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.failures: list[str] = []
@@ -96,6 +99,11 @@ class TestContext:
 
     def free_bytes(self) -> int | None:
         return self.free
+
+    def interventions(self, after: int) -> list[Intervention]:
+        if isinstance(self.acts, Exception):
+            raise self.acts
+        return [act for act in self.acts if act.number > after]
 
     def secret(self, name: str) -> bytes:
         if name not in self._secrets:

@@ -1,4 +1,4 @@
-"""`ark-run audit verify` tells a good ledger from a bad one by its exit code, while the node runs."""
+"""`ark-run audit verify` tells a good ledger from a bad one by its exit code; `acts` shows who did what."""
 
 import argparse
 import json
@@ -9,8 +9,11 @@ import msgspec
 import pytest
 
 from actors.commands import audit
+from actors.interventions import Clerk
 from actors.ledger import Ledger
+from ark.home import Home
 from ark.intake import Intake
+from ark.interventions import read, record
 from ark.journal import open_database, open_for_reading
 from tests.actors.test_ledger import UNGUARD, entry, filled
 
@@ -26,7 +29,8 @@ def run(home: Path, *options: str) -> int:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--json", action="store_true")
     audit.configure(parser)
-    return audit.run(parser.parse_args(["verify", "--home", str(home), *options]))
+    words = options if options and options[0] == "acts" else ("verify", *options)
+    return audit.run(parser.parse_args([*words, "--home", str(home)]))
 
 
 def ledger(home: Path, rows: int = 5) -> apsw.Connection:
@@ -133,3 +137,67 @@ def test_a_long_walk_says_how_far_it_is_on_a_terminal(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert run(home) == 0
     assert "5 rows are good so far" in capsys.readouterr().err
+
+
+def done(home: Path) -> None:
+    """Two acts, of which the ledger has the first."""
+    place = Home(home)
+    place.prepare()
+    record(place, "isolate", by="anna", subject="joey", reason="odd\x1b[2J confidence")
+    connection = open_database(home / "data" / "aletheia.db")
+    Clerk(connection, Ledger(connection)).take(lambda after: list(read(place, after=after)), 5.0)
+    connection.close()
+    record(place, "halt", by="watchdog")
+
+
+def test_acts_are_shown_with_their_row_and_before_they_have_one(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done(home)
+    assert run(home, "acts") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[2:] == [
+        "anna",
+        "isolate",
+        "joey",
+        "odd\N{REPLACEMENT CHARACTER}[2J",
+        "confidence",
+        "(row",
+        "1)",
+    ]
+    assert second.split()[2:] == ["watchdog", "halt", "-", "-", "(not", "in", "the", "ledger", "yet)"]
+    assert run(home, "acts", "--json") == 0
+    assert [(each["by"], each["row"]) for each in json.loads(capsys.readouterr().out)] == [
+        ("anna", 1),
+        ("watchdog", None),
+    ]
+
+
+def test_acts_since_a_time_are_those_after_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done(home)
+    assert run(home, "acts", "--since", "1h", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+    assert run(home, "acts", "--since", "2999-01-01", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+    with pytest.raises(SystemExit):
+        run(home, "acts", "--since", "yesterday")
+    assert "'yesterday' is no time: write 90s, 10m" in capsys.readouterr().err
+
+
+def test_where_nothing_was_ever_done_there_are_no_acts(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(home, "acts") == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("name", "left"), [("aletheia.db", 2), ("interventions.db", 1)])
+def test_of_a_damaged_file_the_other_is_shown(
+    name: str, left: int, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done(home)
+    for path in (home / "data").glob(f"{name}*"):
+        path.unlink()
+    (home / "data" / name).write_bytes(b"no database at all" * 500)
+    assert run(home, "acts", "--json") == audit.EXIT_UNREADABLE
+    streams = capsys.readouterr()
+    assert len(json.loads(streams.out)) == left
+    assert streams.err.startswith("error: cannot read")
