@@ -200,4 +200,4 @@ def test_of_a_damaged_file_the_other_is_shown(
     assert run(home, "acts", "--json") == audit.EXIT_UNREADABLE
     streams = capsys.readouterr()
     assert len(json.loads(streams.out)) == left
-    assert streams.err.startswith("error: cannot read")
+    assert (streams.err.startswith("error: "), name in streams.err) == (True, True)
