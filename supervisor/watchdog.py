@@ -280,7 +280,8 @@ class WatchdogWorker:
                 faults.append(Fault("violations", NODE, f"the rule book denied {count} orders within a minute"))
             letters = door.status["signals"]["dead_letters"]
             if letters:
-                faults.append(Fault("dead_letter", NODE, f"{letters} signals were given up on"))
+                told = "1 signal was given up on" if letters == 1 else f"{letters} signals were given up on"
+                faults.append(Fault("dead_letter", NODE, told))
         words = {name: box.reason for name, box in self._boxes.items()}
         faults += tree_faults(self._tree, words)
         halt = self._home.standing_halt()
