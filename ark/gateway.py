@@ -383,7 +383,7 @@ class GatewayWorker:
 
     def _strike(self, died: list[dict[str, Any]]) -> None:
         for pending in self._door.strike(died, time.time()):
-            self._tell(
+            self._note(
                 "dead_letter",
                 trace_id=pending.trace_id,
                 symbol=pending.symbol,
@@ -690,7 +690,7 @@ class GatewayWorker:
             self._violations += each.status == "denied" and _is_violation(each.outcome)
         for pending in self._held_now:
             if pending.held is not None:
-                self._tell(
+                self._note(
                     "held",
                     trace_id=pending.trace_id,
                     symbol=pending.symbol,
@@ -731,7 +731,7 @@ class GatewayWorker:
         elif self._first.is_blocked:
             self._first.flush()
         if dispatcher.stalled(now):
-            self._tell("stalled", in_flight=dispatcher.in_flight)
+            self._note("stalled", in_flight=dispatcher.in_flight)
             self._control.say(say="raise_epoch", reason="no outcome came back")
 
     def _room(self, now: float) -> int:
@@ -774,6 +774,11 @@ class GatewayWorker:
             door.send_multipart([*route, answer], zmq.NOBLOCK)
         except zmq.ZMQError:
             return
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        """Publish an event, and write it to the log."""
+        self._log.write(kind, **fields)
+        self._tell(kind, **fields)
 
     def _tell(self, kind: str, **fields: Any) -> None:
         self._publish(f"event.{kind}", msgspec.msgpack.encode({"kind": kind, "at": time.time(), **fields}))

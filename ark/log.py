@@ -5,6 +5,7 @@ Exceptions and reasons are texts from elsewhere, though; every text is masked on
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from contextlib import suppress
@@ -43,7 +44,14 @@ class Log:
         descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(descriptor).st_size > _LARGEST:
-                self._path.replace(self._path.with_suffix(".log.1"))
+                self._put_aside(descriptor)
             os.write(descriptor, line)
         finally:
             os.close(descriptor)
+
+    def _put_aside(self, descriptor: int) -> None:
+        """Of several processes that find the log too large at once, one puts it aside, and nobody its successor."""
+        with suppress(OSError):  # another one does it just now, or has done it
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(self._path).st_ino == os.fstat(descriptor).st_ino:
+                self._path.replace(self._path.with_suffix(".log.1"))

@@ -7,8 +7,7 @@ import json
 import shlex
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from ark.client import Client
 from ark.commands.approve import login_name
 from ark.errors import NodeError
 from ark.home import Home, default_home
+from ark.moment import parse_moment
 from supervisor import doctor
+from supervisor.history import History, Wanted
 from supervisor.rendering import STYLES, Status, absent, as_json, event_line, is_well, status_lines, tree_lines
 
 __all__ = ["EXIT_DEGRADED", "EXIT_ERROR", "EXIT_NOTHING_RUNS", "EXIT_OK", "EXIT_USAGE", "main"]
@@ -34,6 +35,8 @@ ORDER_TIMEOUT_S = 15.0
 """Longer than the node itself waits for a child to come to where it was sent."""
 REFRESH_S = 1.0
 LAST_EVENTS = 20
+FOLLOW_S = 0.2
+"""How often a log that is followed is looked at."""
 
 LINES_READ = 20_000
 """How far back the doctor reads."""
@@ -51,6 +54,7 @@ examples:
   supervisor start exporter                          start it again
   supervisor restart kyle --reason "new settings"    an orderly stop and a start
   supervisor events --follow                         what happened, and what happens
+  supervisor events --since 2h --kind alert,isolate  what happened lately, and of it only this
   supervisor doctor                                  what is wrong, why, and what to do next
   supervisor doctor joey                             the same about joey, with what came before
 
@@ -116,9 +120,13 @@ def _parser() -> argparse.ArgumentParser:
     explain = add("doctor", _doctor, "say what is wrong, why, what came before, and what to do next")
     explain.add_argument("agent", metavar="AGENT", type=_text, nargs="?", help="only this child, and the node")
     events = add("events", _events, "print what happened last")
+    many = f"only the newest N (default: {LAST_EVENTS}, with --since all)"
+    events.add_argument("--last", type=_count, metavar="N", help=many)
     events.add_argument(
-        "--last", type=_count, default=LAST_EVENTS, metavar="N", help="how many (default: %(default)s)"
+        "--since", type=_moment, metavar="TIME", help="what happened since then: 90s, 10m, 2h, 1d, or an ISO time"
     )
+    events.add_argument("--kind", type=_words, default=frozenset(), metavar="KIND,...", help="only these kinds")
+    events.add_argument("--name", type=_words, default=frozenset(), metavar="NAME,...", help="only about these")
     events.add_argument("--follow", action="store_true", help="go on with what happens, until Ctrl-C")
     return parser
 
@@ -139,6 +147,20 @@ def _text(value: str) -> str:
     if not value.strip():
         raise argparse.ArgumentTypeError("must not be empty")
     return value.strip()
+
+
+def _words(value: str) -> frozenset[str]:
+    words = frozenset(word.strip() for word in value.split(",") if word.strip())
+    if not words:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return words
+
+
+def _moment(value: str) -> float:
+    try:
+        return parse_moment(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _count(value: str) -> int:
@@ -276,33 +298,44 @@ def _watchdog_report(home: Home) -> dict[str, Any] | None:
 
 
 def _events(arguments: argparse.Namespace) -> int:
-    if remote(arguments) is not None and not arguments.follow:
-        raise NodeError("the events of the past stand in the node's home", hint="see what happens with --follow")
-    for event in () if remote(arguments) else _past_events(Home(arguments.home), arguments.last):
-        _print_event(event, arguments.json)
-    if arguments.follow:
+    wanted = Wanted(arguments.since or 0.0, arguments.kind, arguments.name)
+    if remote(arguments) is not None:
+        if not arguments.follow or arguments.since:
+            raise NodeError(
+                "the events of the past stand in the node's home", hint="see what happens with --follow"
+            )
         with _reach(arguments, STATUS_TIMEOUT_S) as client:
-            for topic, event in client.events(["event."]):
-                _print_event({"kind": topic.removeprefix("event."), **event}, arguments.json)
+            for topic, content in client.events(["event."]):
+                event = {"kind": topic.removeprefix("event."), **content}
+                if wanted.takes(event):
+                    _print_event(event, arguments.json)
+        return EXIT_OK
+    home = Home(arguments.home)
+    if arguments.follow and not home.path.is_dir():
+        raise NodeError(f"there is no home at {home.path}", hint="name it with --home or ARK_HOME")
+    # The log itself is followed, and not what is published: so nothing is missed and nothing seen twice between
+    # what was and what comes, the node may begin anew meanwhile, and none need run.
+    history = History(home.logs / "supervision.log")
+    events = [event for event in history.read() if wanted.takes(event)]
+    last = arguments.last if arguments.last is not None else None if arguments.since else LAST_EVENTS
+    for event in events if last is None else events[max(0, len(events) - last) :]:
+        _print_event(event, arguments.json)
+    while arguments.follow:
+        time.sleep(FOLLOW_S)
+        for event in history.read():
+            if wanted.takes(event):
+                _print_event(event, arguments.json)
+    history.close()
     return EXIT_OK
 
 
-def _past_events(home: Home, last: int) -> Iterator[dict[str, Any]]:
-    """The newest lines of the supervisors' log, oldest first; it can be read while nothing runs."""
+def _past_events(home: Home, last: int) -> list[dict[str, Any]]:
+    """The newest events of the supervisors' log, oldest first; it can be read while nothing runs."""
+    history = History(home.logs / "supervision.log")
     try:
-        with open(home.logs / "supervision.log", encoding="utf-8", errors="replace") as log:
-            lines = deque(log, maxlen=last)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise NodeError(f"cannot read {error.filename}: {error.strerror}") from error
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:  # a line that was cut short by a crash
-            continue
-        if isinstance(event, dict):
-            yield event
+        return history.read()[-last:]
+    finally:
+        history.close()
 
 
 def _print_event(event: dict[str, Any], json_wanted: bool) -> None:
