@@ -120,7 +120,8 @@ class Dispatcher:
     Args:
         epoch: The epoch to send in.
         window: At most so many signals are in flight, so that no mailbox can overflow.
-        stall_s: Without an outcome for so long while signals are in flight, `stalled` says so.
+        stall_s: So long may the signal that is in flight longest be the next one to come back before `stalled` says
+            so. That others come back meanwhile proves nothing for it: they may all have overtaken it.
     """
 
     def __init__(self, *, epoch: int, window: int = 512, stall_s: float = 30.0) -> None:
@@ -134,6 +135,7 @@ class Dispatcher:
         self._unsent: deque[Pending] = deque()
         self._parked: dict[str, Pending] = {}
         self._in_flight = 0
+        self._under_way: deque[Pending] = deque()  # as sent in this epoch; the first one is in flight
 
     def __len__(self) -> int:
         return len(self._unfinished)
@@ -205,6 +207,7 @@ class Dispatcher:
         self.epoch = epoch
         self._unsent = deque(each for each in self._unfinished.values() if not each.is_parked)
         self._in_flight = 0
+        self._under_way.clear()
         self._progress_at = None
 
     def finish(self, trace_id: str) -> Pending | None:
@@ -250,13 +253,14 @@ class Dispatcher:
             pending.sent += 1
             pending.sent_in = self.epoch
             self._in_flight += 1
+            self._under_way.append(pending)
             envelopes.append(self._envelope(pending))
         if envelopes and self._progress_at is None:
             self._progress_at = now
         return envelopes
 
     def stalled(self, now: float) -> bool:
-        """Whether nothing has come back for too long; each time it says so, it waits twice as long again."""
+        """Whether what is in flight longest should be back; each time it says so, it waits twice as long again."""
         if self.paused or not self._in_flight:
             self._progress_at = None
             return False
@@ -273,8 +277,10 @@ class Dispatcher:
         if pending.sent_in == self.epoch:
             self._in_flight -= 1
         pending.sent_in = 0
-        self._progress_at = None
-        self._patience_s = self._stall_s
+        while self._under_way and self._under_way[0].sent_in != self.epoch:
+            self._under_way.popleft()
+            self._progress_at = None
+            self._patience_s = self._stall_s
 
     def _unpark(self, pending: Pending) -> None:
         del self._parked[pending.trace_id]

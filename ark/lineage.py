@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 __all__ = [
     "adopt_orphans",
+    "await_ends",
     "die_with_parent",
     "end",
     "end_descendants_with_parents",
@@ -75,6 +78,23 @@ def reap() -> None:
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+
+
+def await_ends(pids: Iterable[int], within_s: float) -> None:
+    """Wait until processes are gone that the kernel has killed with their parent; their sockets are closed then.
+
+    Args:
+        pids: The processes, no children of this one; some may be gone for long.
+        within_s: At most so long in all: one that cannot even die, because the disk is stuck, is not waited for.
+    """
+    until = time.monotonic() + within_s
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(pid)
+            try:
+                select.select([handle], [], [], max(0.0, until - time.monotonic()))
+            finally:
+                os.close(handle)
 
 
 def in_forked_child(action: Callable[[], None]) -> None:

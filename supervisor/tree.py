@@ -31,7 +31,7 @@ from ark.config import Config
 from ark.control import Control, Duty
 from ark.home import Home
 from ark.host import EXIT_BOOT, EXIT_FAILED, EXIT_OK, Host
-from ark.lineage import end
+from ark.lineage import await_ends, end
 from ark.log import Log
 from supervisor import policy
 from supervisor.failures import Failures
@@ -41,6 +41,7 @@ from supervisor.requests import Requests
 __all__ = ["Supervisor"]
 
 _WATCHDOG = "watchdog"
+_LAST_MOMENT_S = 1.0
 _STATES = {"pending": "starting", "waiting": "starting", "stopping": "stopped"}
 """The policy's states that the protocol does not know, and what it calls them."""
 
@@ -245,7 +246,9 @@ class Supervisor(Actor):  # type: ignore[misc]
             if code is None:
                 continue
             del self._processes[name]
-            self._subtrees.pop(name, None)
+            # What is sent again now must not be swallowed by the mailbox of one who is just dying with it.
+            below = [child["pid"] for child in self._subtrees.pop(name, ()) if child["pid"]]
+            await_ends(below, within_s=_LAST_MOMENT_S)
             incarnation, stuck_at = self._stacks.pop(name, (0, ""))
             stuck_at = stuck_at if incarnation == process.incarnation else ""
             obituary = write(name, process.incarnation, process.pid, code, self._home, stuck_at=stuck_at)

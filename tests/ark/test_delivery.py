@@ -223,6 +223,23 @@ def test_a_stall_is_told_ever_more_patiently_and_progress_makes_it_impatient_aga
     assert [now for now in range(200, 230) if dispatcher.stalled(float(now))] == [210]
 
 
+def test_what_overtakes_a_lost_signal_does_not_hide_that_it_is_lost() -> None:
+    dispatcher = Dispatcher(epoch=1, stall_s=10.0)
+    told = []
+    for now in range(40):
+        dispatcher.accept(pending(now + 1))
+        dispatcher.due(float(now))
+        if now != 5:
+            dispatcher.finish(f"t{now + 1}")
+        told += [now] * dispatcher.stalled(float(now))
+    assert told == [15, 35]
+
+    dispatcher.raise_epoch(2)
+    assert [each.trace_id for each in dispatcher.due(40.0)] == ["t6"]
+    dispatcher.finish("t6")
+    assert not any(dispatcher.stalled(float(now)) for now in range(40, 100))
+
+
 def test_a_pause_is_no_stall() -> None:
     dispatcher = Dispatcher(epoch=1, stall_s=10.0)
     dispatcher.accept(pending(1))
