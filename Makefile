@@ -1,11 +1,15 @@
 # `make` alone prints the targets. PYTHON chooses the interpreter that the virtual environment is made with,
-# VENV its folder, ARK_HOME the node's home, PYTEST further options of pytest, KEY the key that signs the rules.
+# VENV its folder, ARK_HOME the node's home, PYTEST further options of pytest, KEY the key that signs the rules,
+# SEED what random faults come from, SOAK_S how long a soak takes.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARK_HOME ?= $(CURDIR)/.ark
 PYTEST ?=
 KEY ?=
+SEED ?= 1
+FAULT ?=
+SOAK_S ?= 1800
 BIN := $(VENV)/bin
 # Git keeps no modes but one bit: whoever installs or tests takes the write bits from the rules.
 PROTECT := $(BIN)/python -c 'from graveyard.seal import write_protect; write_protect()'
@@ -13,7 +17,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help start test lint docs seal unseal services soak bench clean
+.PHONY: help start test lint docs seal unseal services chaos soak seeds bench clean
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -21,7 +25,7 @@ help: ## print the targets
 start: $(VENV)/.installed ## make the environment, install, and run the demo until Ctrl-C
 	@exec $(BIN)/ark-run start --demo --home "$(ARK_HOME)"
 
-test: $(VENV)/.installed-test lint ## lint, types, layers, then every test but the soak
+test: $(VENV)/.installed-test lint ## lint, types, layers, then every test but the long ones
 	@$(PROTECT)
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
@@ -40,7 +44,7 @@ seal: $(VENV)/.installed ## sign the rules in graveyard/ after a change for good
 unseal: ## let the rules in graveyard/ be edited; `make seal` afterwards
 	chmod u+w graveyard/*.py graveyard/seal.json
 
-services: ## get what tests need from outside: Node.js, two packages of npm, systemd-analyze, redis-server
+services: ## get what tests need from outside: Node.js, two packages of npm, systemd-analyze, redis-server, faketime
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 	  if ! command -v apt-get >/dev/null; then \
 	    echo "make services: Node.js 18 or newer is missing, and this is no Debian: install nodejs and npm" >&2; exit 1; \
@@ -71,9 +75,25 @@ services: ## get what tests need from outside: Node.js, two packages of npm, sys
 	  (cd examples/node && npm ci --ignore-scripts --no-audit --no-fund); \
 	  cp examples/node/package-lock.json examples/node/node_modules/.installed; \
 	fi
+	@if [ -z "$$(ls /usr/lib/*/faketime/libfaketime.so.1 2>/dev/null)" ]; then \
+	  if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
+	    echo "make services: libfaketime is missing, and clocks will not jump in make chaos; run: sudo apt-get install faketime" >&2; \
+	  else \
+	    apt-get update -q; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends faketime; \
+	  fi; \
+	fi
 	@echo "services: Node.js $$(node --version), examples/node is ready, $$(redis-server --version | cut -d' ' -f1-3)"
 
-soak: $(VENV)/.installed-test ## the long tests
+chaos: $(VENV)/.installed-test ## every fault under load, and a table of the answers; SEED, FAULT=NAME for one
+	@$(PROTECT)
+	$(BIN)/python -m tests.chaos --seed $(SEED) $(if $(FAULT),--fault $(FAULT))
+
+soak: $(VENV)/.installed-test ## random faults for SOAK_S seconds (1800), then memory and descriptors; SEED
+	@$(PROTECT)
+	$(BIN)/python -m tests.chaos --seed $(SEED) --soak $(SOAK_S)
+
+seeds: $(VENV)/.installed-test ## the simulator over 200,000 more seeds, for hours
 	@$(PROTECT)
 	$(BIN)/python -m pytest -m soak $(PYTEST)
 

@@ -92,6 +92,8 @@ class Node:
         self.metrics = f"127.0.0.1:{metrics}"
         self.output = self.home.path / "output.txt"
         (self.home.path / "ark.toml").write_text(config if "[watchdog]" in config else config + PATIENT)
+        self.environment: dict[str, str] = {}
+        """Variables for the node alone, beside those of this process."""
         self.process: subprocess.Popen[bytes] | None = None
 
     def command(self, *extra: str) -> list[str]:
@@ -103,7 +105,12 @@ class Node:
         """Start it, and wait until it is ready."""
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
-                self.command(*extra), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                self.command(*extra),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env={**os.environ, **self.environment},
             )
         if wait:
             self.wait_ready()
