@@ -95,6 +95,7 @@ def test_a_good_key_is_let_in_and_named_to_libzmq() -> None:
 @pytest.mark.parametrize(
     ("public_key", "why", "client"),
     [(REVOKED, "revoked_key", "laptop"), (UNKNOWN, "unknown_key", fingerprint(UNKNOWN))],
+    ids=["revoked", "unknown"],
 )
 def test_another_key_is_sent_away_and_told_of(
     public_key: str, why: str, client: str, domain: bytes, op: str
