@@ -93,8 +93,8 @@ class Record:
         Args:
             process: Incarnation and pid of its present process.
             work: What that has done so far.
-            failures: What came of those before it, as the supervisor counts it; that counts anew after a release,
-                and when it is replaced itself.
+            failures: What came of those before it, as the supervisor counts it; that counts anew after a release
+                or a stop, and when it is replaced itself.
             now: Seconds on a clock that never goes back.
         """
         gone, last = self._gone, self._work

@@ -138,6 +138,9 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._subtrees: dict[str, list[dict[str, Any]]] = {}
         self._died: list[Obituary] = []
         self._failures: dict[str, Failures] = {}
+        """None of a child that is isolated or stopped: nobody is isolated again for what was before."""
+        self._forgiven: dict[str, int] = {}
+        """The incarnations up to which children were forgiven, though they may not have ended yet."""
         self._stacks: dict[str, tuple[int, str]] = {}
         self._requests = Requests()
         self._told: list[dict[str, Any]] = []
@@ -252,7 +255,8 @@ class Supervisor(Actor):  # type: ignore[misc]
             incarnation, stuck_at = self._stacks.pop(name, (0, ""))
             stuck_at = stuck_at if incarnation == process.incarnation else ""
             obituary = write(name, process.incarnation, process.pid, code, self._home, stuck_at=stuck_at)
-            self._failures[name] = self._failed(name).after(obituary.trace_id, obituary.work)
+            if process.incarnation > self._forgiven.get(name, 0):
+                self._failures[name] = self._failed(name).after(obituary.trace_id, obituary.work)
             if code != EXIT_OK:
                 self._died.append(obituary)
                 self._log.write(
@@ -260,6 +264,9 @@ class Supervisor(Actor):  # type: ignore[misc]
                 )
                 self._event("exited", name=name, pid=process.pid, reason=obituary.first_line)
             self._decide(policy.Exited(name, process.incarnation, obituary.first_line, normal=code == EXIT_OK))
+            child = self._state.child(name)
+            if child is not None and child.state in ("isolated", "stopped"):
+                self._failures.pop(name, None)
 
     def _failed(self, name: str) -> Failures:
         return self._failures.get(name, Failures())
@@ -315,7 +322,6 @@ class Supervisor(Actor):  # type: ignore[misc]
             case "isolate":
                 event = policy.Isolate(name, reason)
             case "release":
-                self._failures.pop(name, None)  # nobody is isolated again for what was before
                 event = policy.Release(name, reason)
             case "stop":
                 event = policy.StopOne(name, reason)
@@ -325,6 +331,9 @@ class Supervisor(Actor):  # type: ignore[misc]
                 event = policy.Restart(name, reason)
         child = self._state.child(name)
         assert child is not None
+        if words["op"] not in ("isolate", "stop") and child.desired != "running":
+            self._failures.pop(name, None)
+            self._forgiven[name] = child.incarnation
         self._requests.open(words["number"], words["op"], child, time.monotonic())
         by = words.get("by", _WATCHDOG)
         self._log.write(words["op"], name=name, reason=reason, by=by)

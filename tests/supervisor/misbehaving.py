@@ -22,6 +22,7 @@ class Misbehaving(Middle):
             case "raise":
                 raise ValueError("as the signal asked")
             case "fail":
+                time.sleep(asked.get("for_s", 0.0))
                 context.failed("as the signal asked")
             case "sleep":
                 once = Path(asked["once"]) if "once" in asked else None
