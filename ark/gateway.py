@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Container
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from ark import interventions, protocol
+from ark import protocol
 from ark.agent import Durability
 from ark.blackbox import BlackBox
 from ark.config import Config
@@ -28,6 +28,7 @@ from ark.errors import NodeError, RequestError, StorageError
 from ark.gatekeeper import Gatekeeper
 from ark.home import Home
 from ark.intake import Intake
+from ark.interventions import Done, record_all
 from ark.key_book import KeyBook
 from ark.keys import Caller, Refusal, Refusals
 from ark.letter_desk import LetterDesk
@@ -129,7 +130,7 @@ class GatewayWorker:
         self._waiting: dict[str, list[tuple[float, Route, msgspec.Raw]]] = {}
         self._waiters = 0
         self._held_now: list[Pending] = []
-        self._done: list[Callable[[], None]] = []
+        self._done: list[Done] = []
         self._asked: dict[int, tuple[float, Route, msgspec.Raw]] = {}
         self._questions = 0
         self._kept_since, self._kept = 0.0, 0
@@ -660,16 +661,7 @@ class GatewayWorker:
 
     def _remember(self, request: Request, subject: str = "") -> None:
         """Keep who did what to whom: when what this round has written is committed, and before it is answered."""
-        self._done.append(
-            partial(
-                interventions.record,
-                self._home,
-                request.op,
-                by=self._who(request),
-                subject=subject,
-                reason=request.reason.strip(),
-            )
-        )
+        self._done.append(Done(request.op, self._who(request), subject, request.reason.strip()))
 
     def _reply_asked(self, words: dict[str, Any]) -> None:
         asked = self._asked.pop(words["number"], None)
@@ -706,9 +698,9 @@ class GatewayWorker:
         self._held_now.clear()
 
     def _send_replies(self) -> None:
-        for remember in self._done:
-            remember()
-        self._done.clear()
+        if self._done:
+            record_all(self._home, self._done)
+            self._done.clear()
         for (door, route), answer in self._replies:
             self._send_reply(door, route, answer)
         self._replies.clear()

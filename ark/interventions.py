@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -21,10 +21,12 @@ from ark.journal import open_database, open_for_reading
 from ark.log import Log
 from ark.storage import naming
 
-__all__ = ["FILE", "Intervention", "read", "record"]
+__all__ = ["FILE", "Done", "Intervention", "read", "record", "record_all"]
 
 FILE = "interventions.db"
 """Its name in the home's data folder."""
+
+_encode = msgspec.msgpack.Encoder().encode
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS interventions (
@@ -55,6 +57,16 @@ class Intervention(msgspec.Struct, frozen=True):
     details: dict[str, Any]
 
 
+class Done(msgspec.Struct, frozen=True):
+    """An act that was just done; as in `Intervention`."""
+
+    act: str
+    by: str
+    subject: str = ""
+    reason: str = ""
+    details: dict[str, Any] = {}
+
+
 def record(
     home: Home,
     act: str,
@@ -67,20 +79,35 @@ def record(
     """Write down an act that was done. What cannot be written, because the disk is full, is logged and not raised:
     a halt must not fail for want of a record.
     """
+    record_all(home, [Done(act, by, subject, reason, dict(details or {}))])
+
+
+def record_all(home: Home, acts: Sequence[Done]) -> None:
+    """The same for several acts, with one commit."""
     try:
         connection = open_database(home.data / FILE, Durability.POWER)
         try:
             connection.execute(_SCHEMA)
-            connection.execute(
-                "INSERT INTO interventions (at, act, subject, by, reason, details) VALUES (?, ?, ?, ?, ?, ?)",
-                (time.time(), act, subject, by, reason, msgspec.msgpack.encode(dict(details or {}))),
-            )
+            with connection:
+                connection.executemany(
+                    "INSERT INTO interventions (at, act, subject, by, reason, details) VALUES (?, ?, ?, ?, ?, ?)",
+                    [
+                        (time.time(), each.act, each.subject, each.by, each.reason, _encode(each.details))
+                        for each in acts
+                    ],
+                )
         finally:
             connection.close()
     except (JournalError, apsw.Error, OSError) as error:
-        Log(home.logs / "supervision.log").write(
-            "intervention_lost", name=subject, act=act, by=by, reason=reason, error=str(error)
-        )
+        for each in acts:
+            Log(home.logs / "supervision.log").write(
+                "intervention_lost",
+                name=each.subject,
+                act=each.act,
+                by=each.by,
+                reason=each.reason,
+                error=str(error),
+            )
 
 
 def read(home: Home, *, after: int = 0, limit: int = 1000) -> Iterator[Intervention]:
