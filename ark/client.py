@@ -372,7 +372,13 @@ class _Connection:
             self.socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public_key.encode())
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret_key.encode())
             self.socket.setsockopt(zmq.CURVE_SERVERKEY, key.node_public_key.encode())
-        self._monitor = self.socket.get_monitor_socket(_UNWANTED)
+        # A name of its own: pyzmq's would be that of an earlier socket, which may still be closing.
+        place = f"inproc://handshake.{uuid.uuid4()}"
+        self.socket.monitor(place, _UNWANTED)
+        self._monitor = context.socket(zmq.PAIR)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # libzmq's own thread would wait for a place in a full queue
+        self._monitor.connect(place)
         self._poller = zmq.Poller()
         self._poller.register(self.socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
@@ -397,7 +403,7 @@ class _Connection:
 
     def close(self) -> None:
         """Close it."""
-        self.socket.disable_monitor()
+        self.socket.monitor(None, 0)  # before its ear is gone: libzmq would wait for another one
         self._monitor.close(0)
         self.socket.close(0)
 
@@ -407,6 +413,8 @@ class _Connection:
             if self._key is None:
                 raise ClientKeyError(f"{self._endpoint} lets nobody in without a key", hint=_GET_A_KEY)
             raise ClientKeyError(f"{self._endpoint} asks for no key", hint="come without one")
+        if known:  # libzmq does not try again after it
+            raise ClientKeyError(f"{self._endpoint} does not speak as a node does", hint="is the address right?")
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and value == _NOT_KNOWN and self._key is not None:
             raise ClientKeyError(
                 f"the key {self._key.name} is not known at {self._endpoint}, or is revoked", hint=_GET_A_KEY

@@ -53,6 +53,7 @@ class Gatekeeper:
         self._zap.setsockopt(zmq.LINGER, 0)
         self._zap.bind(_ZAP)
         self._monitors: dict[Any, _Monitor] = {}
+        self._guarded: list[zmq.Socket[bytes]] = []
         self._book = Book()
         self._stamp = -1
         self._is_settled = False
@@ -80,6 +81,7 @@ class Gatekeeper:
             ear.setsockopt(zmq.LINGER, 0)
             ear.setsockopt(zmq.RCVHWM, 0)  # libzmq's own thread would wait for a place in a full queue
             ear.connect(f"inproc://monitor.{domain}")
+            self._guarded.append(server)
             self._monitors[ear] = _Monitor(DOORS[domain.encode()])
 
         return guard
@@ -91,6 +93,11 @@ class Gatekeeper:
         for ear, monitor in self._monitors.items():
             if ear in ready:
                 self._hear(ear, monitor)
+
+    def close(self) -> None:
+        """Hear of nothing any more. Before the sockets close: libzmq's own thread would wait for an ear."""
+        for server in self._guarded:
+            server.disable_monitor()
 
     def caller(self, frame: zmq.Frame) -> Caller:
         """Who sent a frame, by the key that he came in with and what that key is worth now."""

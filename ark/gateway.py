@@ -167,6 +167,8 @@ class GatewayWorker:
         with naming(lambda: [_JOURNAL]):
             if self._await_journal():
                 self._work()
+        if self._gate is not None:
+            self._gate.close()
         self._zmq.destroy(linger=200)
 
     def _work(self) -> None:
@@ -310,7 +312,7 @@ class GatewayWorker:
 
         Whose key is good misses what is published within the moment.
         """
-        self._events.unbind(self._config.events)
+        self._events.unbind(self._events.getsockopt_string(zmq.LAST_ENDPOINT))  # `*` by its number
         until = time.monotonic() + _REBIND_S
         while True:
             try:

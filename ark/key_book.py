@@ -39,8 +39,16 @@ class KeyBook:
         self.folder = home.keys / "clients"
 
     def node_pair(self) -> tuple[bytes, bytes]:
-        """The node's public and secret key, Z85; made on first use."""
-        secret = z85.encode(self._home.secret(_NODE_SECRET))
+        """The node's public and secret key, Z85; made on first use.
+
+        Raises:
+            ClientKeyError: It cannot be made.
+            NodeError: It can be read by others, or is not whole.
+        """
+        try:
+            secret = z85.encode(self._home.secret(_NODE_SECRET))
+        except OSError as error:
+            raise ClientKeyError(f"cannot make {self._home.keys / _NODE_SECRET}: {error.strerror}") from error
         return zmq.curve_public(secret), secret
 
     @property
@@ -93,7 +101,13 @@ class KeyBook:
             )
         public, secret = (each.decode() for each in zmq.curve_keypair())
         key = Key(name, role, public, at, by)
-        _write(file, msgspec.json.encode(KeyFile(name, role, public, secret, self.node_public_key, at)))
+        mine = KeyFile(name, role, public, secret, self.node_public_key, at)
+        try:
+            _write(file, mine)
+        except FileExistsError:
+            raise ClientKeyError(f"{file} is there already", hint="name another file with --out") from None
+        except OSError as error:
+            raise ClientKeyError(f"cannot write {file}: {error.strerror}") from error
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             fresh = self._fresh(key)
@@ -102,12 +116,9 @@ class KeyBook:
             finally:
                 fresh.unlink()
             self._settle()
-        except FileExistsError:
-            file.unlink()
-            self._refuse_taken(name)
-            raise
         except OSError as error:
             file.unlink()
+            self._refuse_taken(name)
             raise ClientKeyError(f"cannot write to {self.folder}: {error.strerror}") from error
         details = {"role": role.value, "public_key": public}
         interventions.record(self._home, "key_new", by=by, subject=name, details=details)
@@ -154,7 +165,7 @@ class KeyBook:
     def _fresh(self, key: Key) -> Path:
         """The key in a file of its own beside the book, to be moved into it whole."""
         fresh = self.folder / f".{key.name}.{os.getpid()}.{secrets.token_hex(4)}"
-        _write(fresh, msgspec.json.encode(key))
+        _write(fresh, key)
         return fresh
 
     def _settle(self) -> None:
@@ -166,15 +177,14 @@ class KeyBook:
             os.close(descriptor)
 
 
-def _write(path: Path, content: bytes) -> None:
-    """A new file with mode 0600, on disk when this returns."""
+def _write(path: Path, content: msgspec.Struct) -> None:
+    """A new file with mode 0600, on disk when this returns; none where that fails."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise ClientKeyError(f"{path} is there already", hint="name another file with --out") from None
-    except OSError as error:
-        raise ClientKeyError(f"cannot write {path}: {error.strerror}") from error
-    with open(descriptor, "wb") as file:
-        file.write(msgspec.json.format(content) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+        with open(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise

@@ -281,6 +281,24 @@ def test_a_file_is_not_overwritten_and_none_is_written_into_the_home(
     assert book.all() == []
 
 
+def test_where_the_disk_is_full_nothing_is_left_of_a_key(
+    book: KeyBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.new("first", Role.OPERATOR, tmp_path / "1", by="anna", at=NOW)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ClientKeyError, match="No space left on device"):
+        book.new("second", Role.OPERATOR, tmp_path / "2", by="anna", at=NOW)
+    with pytest.raises(ClientKeyError, match=r"first is still good \(delete .*first\.json"):
+        book.revoke("first", reason="gone", by="anna", at=NOW)
+
+    assert not (tmp_path / "2").exists()
+    assert [path.name for path in book.folder.iterdir()] == ["first.json"]
+
+
 def test_each_change_moves_the_stamp(book: KeyBook, tmp_path: Path) -> None:
     assert book.stamp() == 0
     book.new("desk", Role.OPERATOR, tmp_path / "1", by="anna", at=NOW)
