@@ -68,6 +68,7 @@ def test_a_good_key_has_its_role_and_its_name() -> None:
 @pytest.mark.parametrize(
     ("public_key", "name", "why"),
     [(REVOKED, "laptop", "revoked_key"), (UNKNOWN, fingerprint(UNKNOWN), "unknown_key"), (None, "", "no_key")],
+    ids=["revoked", "unknown", "none"],
 )
 def test_any_other_key_has_no_role_and_a_reason(public_key: str | None, name: str, why: str) -> None:
     caller = BOOK.caller(public_key)
