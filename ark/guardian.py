@@ -30,7 +30,7 @@ from ark.engine import Engine
 from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
 from ark.key_book import KeyBook
-from ark.lineage import adopt_orphans, end, reap
+from ark.lineage import adopt_orphans, await_orphans, end, reap
 from ark.log import Log
 from ark.notify import Notifier, Phase, Report
 from ark.privacy import redact
@@ -44,6 +44,7 @@ _PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gatewa
 _STOP_S = 4.0
 _REBUILD_PERIOD_S = 60.0
 _ROUND_S = 0.2
+_LAST_MOMENT_S = 2.0
 _CANNOT_START = re.compile(
     r"(boot: \S+ cannot start: exit code \d+: )*boot: (?P<name>\S+) cannot start: (exit code \d+: )?(?P<why>.+)",
     re.DOTALL,
@@ -178,7 +179,7 @@ class Guardian:
                 continue
             if self._stopping:
                 return
-            if reason.startswith("boot:"):
+            if reason.startswith("boot:") and not is_ready:
                 raise BootError(
                     f"the tree cannot start: {_innermost(reason)}",
                     hint=f"mend it and start again; see {self._home.logs}",
@@ -190,6 +191,7 @@ class Guardian:
             phase = "rebuilding"
             self._tell(None, phase, downfall)
             engine.end()
+            await_orphans(within_s=_LAST_MOMENT_S)  # who is just dying with it may hold a port still
             self._home.clear_run(keep_boxes=True)
             incarnation += 1
             reason = ""

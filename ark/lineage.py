@@ -13,6 +13,7 @@ from contextlib import suppress
 __all__ = [
     "adopt_orphans",
     "await_ends",
+    "await_orphans",
     "die_with_parent",
     "end",
     "end_descendants_with_parents",
@@ -95,6 +96,21 @@ def await_ends(pids: Iterable[int], within_s: float) -> None:
                 select.select([handle], [], [], max(0.0, until - time.monotonic()))
             finally:
                 os.close(handle)
+
+
+def await_orphans(within_s: float) -> None:
+    """Wait until every child of this process is gone, those that it adopts meanwhile included.
+
+    Args:
+        within_s: At most so long.
+    """
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                time.sleep(0.002)
+        except ChildProcessError:
+            return
 
 
 def in_forked_child(action: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from ark.lineage import await_ends
+from tests.node import ROOT
 
 SLEEPER = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}])"
@@ -42,6 +43,24 @@ def test_one_that_does_not_end_is_not_awaited_for_ever(grandchild: int) -> None:
 
     assert 0.2 <= time.monotonic() - began < 5.0
     os.kill(grandchild, signal.SIGKILL)
+
+
+ADOPTER = f"""
+import os, signal, subprocess, sys
+from ark.lineage import adopt_orphans, await_orphans
+adopt_orphans()
+parent = subprocess.Popen([sys.executable, "-c", {PARENT!r}], stdout=subprocess.PIPE, text=True)
+grandchild = int(parent.stdout.readline())
+parent.kill()
+os.kill(grandchild, signal.SIGKILL)
+await_orphans(within_s=10.0)
+print(os.path.exists(f"/proc/{{grandchild}}"))
+"""
+
+
+def test_adopted_orphans_are_awaited_and_leave_nothing_behind() -> None:
+    done = subprocess.run([sys.executable, "-c", ADOPTER], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
 
 
 def test_one_that_is_gone_is_no_fault() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import msgpack
+import psutil
 import pytest
 
 from ark.client import Client
@@ -99,6 +101,33 @@ def test_more_deaths_than_a_supervisor_bears_are_its_parents_affair() -> None:
         assert one.child("gateway")["restarts"] == 0
         with one.client() as operator:
             works(operator)
+
+
+def test_a_tree_that_cannot_be_built_anew_at_once_is_tried_again() -> None:
+    with node(ECHO) as one, socket.socket() as squatter:
+        assert one.process is not None
+        root = one.child("root")["pid"]
+        gateway = one.child("gateway")["pid"]
+        host, _, port = one.gateway.removeprefix("tcp://").rpartition(":")
+        os.kill(one.process.pid, signal.SIGSTOP)
+        os.kill(root, signal.SIGKILL)
+        wait_until(lambda: not lives(gateway), "the gateway is gone")
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind((host, int(port)))
+        squatter.listen()
+        os.kill(one.process.pid, signal.SIGCONT)
+        wait_until(lambda: "Address already in use" in one.output.read_text(), "it says why")
+        squatter.close()
+        comes_back(one, "root", root)
+        with one.client() as operator:
+            works(operator)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 # Hangs

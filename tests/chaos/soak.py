@@ -66,6 +66,8 @@ def soak(seconds: float, seed: int, play: Callable[[Fault, Scene], Row], tell: C
             rows.append(play(fault, played))
             tell(rows[-1])
             samples.append(holdings(played))
+            if played.one.process is None or played.one.process.poll() is not None:
+                break  # the node is down for good, as the last row tells
         count = played.count()
     differs = [count.broken] if count.broken else []
     differs += flat(samples)
