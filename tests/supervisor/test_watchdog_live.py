@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,12 @@ def inject(one: Node, count: int = 1, **metadata: Any) -> list[str]:
     with one.client() as client:
         results = client.inject_many([{**SIGNAL, "metadata": metadata} for _ in range(count)])
     return [result["trace_id"] for result in results]
+
+
+def counting(one: Node) -> None:
+    """Wait until the Watchdog has looked at everybody: what was done before its first look is in no window."""
+    ready_at = time.time()
+    wait_until(lambda: one.home.watchdog_report().get("at", 0.0) > ready_at + 0.3, "the Watchdog has looked")
 
 
 def outcomes(one: Node, traces: list[str]) -> list[str]:
@@ -114,6 +121,7 @@ def test_failures_that_an_agent_tells_of_count_as_well() -> None:
 
 def test_a_great_share_of_failures_isolates_also_where_good_ones_are_among_them() -> None:
     with watched() as one:
+        counting(one)
         for _ in range(6):
             inject(one, 1, does="fail")
             inject(one, 2)
@@ -124,6 +132,7 @@ def test_a_great_share_of_failures_isolates_also_where_good_ones_are_among_them(
 
 def test_an_agent_that_is_too_slow_is_isolated() -> None:
     with watched(settings="max_latency_ms = 20\n") as one:
+        counting(one)
         inject(one, 12, does="sleep", for_s=0.05)
         alert = raised(one, "latency", name="beta")
         assert alert["answer"] == "isolate"
@@ -256,6 +265,7 @@ def test_who_may_not_isolate_warns() -> None:
 
 def test_the_status_shows_health_figures_and_alerts() -> None:
     with watched(settings="disk_low_mb = 1000000000\n") as one:
+        counting(one)
         outcomes(one, inject(one, 3))
         wait_until(lambda: one.status()["alerts"], "the status shows the alert")
 
