@@ -8,7 +8,7 @@ before.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ark.blackbox import Work
 from supervisor.failures import Failures, in_a_row
@@ -71,6 +71,9 @@ class _Sample:
     busy_ns: int
 
 
+_NOTHING = (0, 0, 0, 0)
+
+
 class Record:
     """One agent's conduct over a sliding window, across its processes.
 
@@ -80,45 +83,38 @@ class Record:
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._process: tuple[int, int] | None = None
-        self._work = Work()
-        self._failures = Failures()
-        self._gone = _Sample(0.0, 0, 0, 0, 0)
+        self._counted: tuple[int, ...] | None = None
+        self._sums = (0, 0, 0, 0)
         self._row = 0
         self._samples: deque[_Sample] = deque()
 
-    def see(self, process: tuple[int, int], work: Work, failures: Failures, now: float) -> None:
+    def see(self, work: Work, failures: Failures, now: float) -> None:
         """Take what is known of the agent now.
 
+        What it had done before the first look counts for nothing, whenever that was.
+
         Args:
-            process: Incarnation and pid of its present process.
-            work: What that has done so far.
+            work: What its present process has done so far.
             failures: What came of those before it, as the supervisor counts it; that counts anew after a release
                 or a stop, and when it is replaced itself.
             now: Seconds on a clock that never goes back.
         """
-        gone, last = self._gone, self._work
-        if process != self._process:
-            gone = _Sample(
-                now,
-                gone.answered + last.answered,
-                gone.failed + last.failed,
-                gone.ended,
-                gone.busy_ns + last.busy_ns,
-            )
-        more = failures.ended - self._failures.ended
-        gone = replace(gone, ended=gone.ended + (more if more >= 0 else failures.ended))
-        self._gone, self._process, self._work, self._failures = gone, process, work, failures
-        self._row = in_a_row(failures, work)
-        self._samples.append(
-            _Sample(
-                now,
-                gone.answered + work.answered,
-                gone.failed + work.failed,
-                gone.ended,
-                gone.busy_ns + work.busy_ns,
-            )
+        counted = (
+            failures.answered + work.answered,
+            failures.failed + work.failed,
+            failures.ended,
+            failures.busy_ns + work.busy_ns,
         )
+        before = counted if self._counted is None else self._counted
+        if any(new < old for new, old in zip(counted, before, strict=True)):
+            before = _NOTHING  # it counts anew
+        self._counted = counted
+        answered, failed, ended, busy_ns = (
+            total + new - old for total, new, old in zip(self._sums, counted, before, strict=True)
+        )
+        self._sums = (answered, failed, ended, busy_ns)
+        self._row = in_a_row(failures, work)
+        self._samples.append(_Sample(now, answered, failed, ended, busy_ns))
         while len(self._samples) > 1 and self._samples[1].at <= now - self._window_s:
             self._samples.popleft()
 
@@ -138,7 +134,7 @@ class Record:
         """
         while len(self._samples) > 1:
             self._samples.popleft()
-        self._failures = Failures()
+        self._counted = _NOTHING
         self._row = 0
 
 

@@ -21,11 +21,15 @@ class Failures(msgspec.Struct, frozen=True):
         ended: Signals that ended a process.
         in_a_row: Failed signals without a good one among them, up to the last exit.
         last: The trace id of the last signal that ended a process.
+        answered, failed, busy_ns: What they had done; see `Work`.
     """
 
     ended: int = 0
     in_a_row: int = 0
     last: str = ""
+    answered: int = 0
+    failed: int = 0
+    busy_ns: int = 0
 
     def after(self, trace_id: str, work: Work) -> Failures:
         """What is known after one more process is gone.
@@ -34,10 +38,15 @@ class Failures(msgspec.Struct, frozen=True):
             trace_id: The signal in whose handler it ended; empty: it was in none.
             work: What it had done until then.
         """
-        row = in_a_row(self, work)
-        if not trace_id or trace_id == self.last:
-            return Failures(self.ended, row, self.last)
-        return Failures(self.ended + 1, row + 1, trace_id)
+        is_new = bool(trace_id) and trace_id != self.last
+        return Failures(
+            self.ended + is_new,
+            in_a_row(self, work) + is_new,
+            trace_id if is_new else self.last,
+            self.answered + work.answered,
+            self.failed + work.failed,
+            self.busy_ns + work.busy_ns,
+        )
 
 
 def in_a_row(before: Failures, work: Work) -> int:

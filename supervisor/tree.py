@@ -391,8 +391,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                     "restarts": child.restarts,
                     "since": process.since if process else None,
                     "reason": child.reason or None,
-                    "failures": self._failed(child.name).ended,
-                    "failures_in_a_row": self._failed(child.name).in_a_row,
+                    "failures": msgspec.to_builtins(self._failed(child.name)),
                 }
             )
             tree.extend(self._subtrees.get(child.name, ()))
@@ -414,8 +413,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             "restarts": self._duty.incarnation - 1,
             "since": self._duty.options["since"],
             "reason": None,
-            "failures": 0,
-            "failures_in_a_row": 0,
+            "failures": {},
         }
         for name in ("gateway", _WATCHDOG):
             self._ask(name, {"do": "tree", "children": [root, *tree]})

@@ -97,7 +97,9 @@ class SealWatch(threading.Thread):
         reason = "; ".join(self._check().faults)
         if reason:
             why = f"the seal of the rule book is broken: {reason}"
-            halted = self._home.halt_once(why, by="watchdog", at=time.time())
+            halted = False
+            with suppress(OSError):  # a disk that takes nothing; the next look tries again
+                halted = self._home.halt_once(why, by="watchdog", at=time.time())
             if halted:
                 record(self._home, "halt", by="watchdog", reason=why)
             if halted or reason != self._known:
@@ -169,6 +171,7 @@ class WatchdogWorker:
         self._next: dict[str, float] = {}
         self._tree: list[dict[str, Any]] = []
         self._boxes: dict[str, Reading] = {}
+        self._owed_halt = ""
         self._rounds = 0
         self._began = time.monotonic()
 
@@ -213,6 +216,8 @@ class WatchdogWorker:
         self._weigh(faults, now)
         if now >= self._next.get("report", 0.0):
             self._next["report"] = now + _REPORT_S
+            if owed := self._owed_halt:
+                self._clerk.do(lambda: self._halt(owed))
             report = self._report(now)
             self._clerk.do(lambda: write_report(self._home.watchdog_file, report, msgspec.json.encode))
 
@@ -237,14 +242,10 @@ class WatchdogWorker:
             name, box = child["name"], self._boxes.get(child["name"])
             if name not in self._pipeline:
                 continue
+            if box is None or child["state"] in ("isolated", "stopped"):
+                continue
             record = self._records.setdefault(name, Record(self._settings.window_s))
-            if child["state"] in ("isolated", "stopped"):
-                record.forgive()
-                continue
-            if box is None or box.pid != child["pid"]:
-                continue
-            failures = Failures(child["failures"], child["failures_in_a_row"])
-            record.see((child["incarnation"], child["pid"]), box.work, failures, now)
+            record.see(box.work, msgspec.convert(child["failures"], Failures), now)
             found = fault(record.conduct(), self._conduct_limits)
             if found:
                 faults.append(Fault(found[0], name, found[1]))
@@ -321,7 +322,7 @@ class WatchdogWorker:
         fault, answer = order.fault, order.answer
         if answer == "halt":
             self._clerk.do(lambda: self._halt(fault.reason if fault.subject == NODE else _about(fault)))
-            if fault.kind not in alerts.CHILD_FAULTS or fault.subject not in self._pipeline:
+            if not self._answers.isolates("halt", fault):
                 return
             answer = "isolate"
         child = next((each for each in self._tree if each["name"] == fault.subject), None)
@@ -344,9 +345,12 @@ class WatchdogWorker:
         self._clerk.do(lambda: self._record(answer, fault))
 
     def _halt(self, reason: str) -> None:
-        """On the clerk's thread: halt trading, unless it is halted."""
-        if self._home.halt_once(reason, by=self._name, at=time.time()):
-            record(self._home, "halt", by=self._name, reason=reason)
+        """On the clerk's thread: halt trading, unless it is halted. A disk that takes nothing is tried again."""
+        self._owed_halt = reason
+        with suppress(OSError):
+            if self._home.halt_once(reason, by=self._name, at=time.time()):
+                record(self._home, "halt", by=self._name, reason=reason)
+            self._owed_halt = ""
 
     def _lately_isolated(self) -> dict[str, tuple[float, ...]]:
         """When it has isolated whom: repeated quarantines are counted across its own restarts."""
@@ -377,15 +381,19 @@ class WatchdogWorker:
     def _see_tree(self, tree: list[dict[str, Any]]) -> None:
         self._tree = tree
         for child in tree:
-            if child["state"] == "isolated" and child["name"] in self._records:
+            if child["state"] in ("isolated", "stopped") and child["name"] in self._records:
+                # Nothing from before counts when it comes back, also where that is before the next look.
                 self._records[child["name"]].forgive()
+                agents = self._seen.get("agents", ())
+                self._seen["agents"] = [each for each in agents if each.subject != child["name"]]
 
     def _read_boxes(self) -> dict[str, Reading]:
         found = {}
         for child in self._tree:
-            box = read(self._home.box(child["name"]))
-            if box is not None and box.pid == child["pid"]:
-                found[child["name"]] = box
+            with suppress(OSError):  # who cannot be read counts as one who does not beat
+                box = read(self._home.box(child["name"]))
+                if box is not None and box.pid == child["pid"]:
+                    found[child["name"]] = box
         return found
 
     def _vitals(self, now: float) -> list[Vital]:

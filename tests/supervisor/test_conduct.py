@@ -49,8 +49,6 @@ class World:
 
     def die(self, trace_id: str) -> None:
         self.failures = self.failures.after(trace_id, self.work)
-        # What a process did after the last look at it is known to nobody.
-        self.log = [each for each in self.log if each.look < len(self.looks) or each.what == "ended"]
         if trace_id and trace_id != self.last:
             self.last = trace_id
             self.row += 1
@@ -60,7 +58,7 @@ class World:
     def look(self, after_s: float = 1.0) -> Conduct:
         self.now += after_s
         self.looks.append(self.now)
-        self.record.see((self.incarnation, 100 + self.incarnation), replace(self.work), self.failures, self.now)
+        self.record.see(replace(self.work), self.failures, self.now)
         return self.record.conduct()
 
     def lose_supervisor(self) -> None:
@@ -159,7 +157,7 @@ def test_before_the_first_look_nothing_is_known() -> None:
 
 def test_a_watchdog_that_has_just_begun_knows_the_row_but_blames_nobody_for_earlier_rates() -> None:
     record = Record(WINDOW_S)
-    record.see((7, 1), Work(100, 50, 2, 10**12), Failures(9, 3), 1.0)
+    record.see(Work(100, 50, 2, 10**12), Failures(9, 3), 1.0)
     assert record.conduct() == Conduct(failed_in_a_row=2)
 
 

@@ -30,8 +30,8 @@ def test_an_exit_that_no_signal_caused_is_no_failure() -> None:
 
 
 def test_a_good_signal_ends_the_row_but_not_the_count() -> None:
-    assert Failures(3, 3, "t3").after("", worked(True)) == Failures(3, 0, "t3")
-    assert Failures(3, 3, "t3").after("t4", worked(False, True, False)) == Failures(4, 2, "t4")
+    assert Failures(3, 3, "t3").after("", worked(True)) == Failures(3, 0, "t3", 1, 0, 1)
+    assert Failures(3, 3, "t3").after("t4", worked(False, True, False)) == Failures(4, 2, "t4", 3, 2, 3)
 
 
 Process = tuple[list[bool], str]
@@ -43,13 +43,15 @@ def test_the_row_is_that_of_all_signals_one_after_the_other_whichever_process_ha
     processes: list[Process], present: list[bool]
 ) -> None:
     failures, row, ended, last = Failures(), 0, 0, ""
+    answers: list[bool] = []
     for course, trace_id in processes:
         failures = failures.after(trace_id, worked(*course))
+        answers += course
         for good in course:
             row = 0 if good else row + 1
         if trace_id and trace_id != last:
             row, ended, last = row + 1, ended + 1, trace_id
-        assert failures == Failures(ended, row, last)
+        assert failures == Failures(ended, row, last, len(answers), answers.count(False), len(answers))
     for good in present:
         row = 0 if good else row + 1
     assert in_a_row(failures, worked(*present)) == row
