@@ -19,7 +19,7 @@ import psutil
 from ark.errors import ArkError
 from tests.chaos.agents import MEMORY_LIMIT_MIB
 from tests.chaos.report import Row
-from tests.chaos.scene import AGENTS, Scene
+from tests.chaos.scene import AGENTS, Scene, lives
 from tests.disk import damage, filled, put_back
 from tests.node import wait_until
 
@@ -33,8 +33,8 @@ LOOK_S = 0.25
 """How often the Watchdog looks: a beat that is just young enough at one look is judged at the next."""
 LOOK_AT_AGENTS_S = 5.0
 """How often it looks at how agents do, at memory, descriptors and disk."""
-LATE_S = 2.0
-"""How much later its word may come."""
+LATE_S = 5.0
+"""How much later its word may come: it may have begun to look a moment before."""
 
 Line = dict[str, Any]
 
@@ -270,14 +270,6 @@ class KillStarter(Fault):
         scene.one.start(wait=False)
 
 
-def lives(pid: int) -> bool:
-    """Whether a process is there and is not merely waiting to be forgotten."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 class TwoStarts(Fault):
     """Two starts over one home at the same moment."""
 
@@ -411,21 +403,20 @@ class SlowHandler(Misconduct):
     fault = "latency"
     answer = "isolate"
     alone = True
-    watchdog = "max_latency_ms = 250.0\n"
-    times = 14
+    watchdog = "max_latency_ms = 50.0\n"
+    notice_s = 2 * LOOK_AT_AGENTS_S + LATE_S  # two looks apart it takes more than ten signals of half a second
+    most = 40
 
     def strike(self, scene: Scene) -> None:
         # Nothing else in the window over which the mean is taken. One by one: a batch of them would be a hang.
         scene.settle()
         scene.strike()
-        for _ in range(self.times):
+        for _ in range(self.most):
             trace_id = scene.ask_for("sleep", self.agent, seconds=0.5)
-            if scene.lines.since_mark() and any(self.is_notice(line) for line in scene.lines.since_mark()):
+            if any(self.is_notice(line) for line in scene.lines.since_mark()):
                 return
             with suppress(AssertionError):
                 scene.outcome(trace_id, 2.0)
-
-    notice_s = 14 * 0.5 + LOOK_AT_AGENTS_S + LATE_S
 
     def mend(self, scene: Scene) -> None:
         wait_until(lambda: scene.one.child(self.agent)["state"] == "isolated", "it is isolated")

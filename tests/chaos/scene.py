@@ -28,7 +28,7 @@ from tests.chaos.load import FlooderProcess, Load, made_up_trace
 from tests.node import Node, wait_until
 from tests.promises import check_promises
 
-__all__ = ["AGENTS", "Count", "Lines", "Scene", "scene"]
+__all__ = ["AGENTS", "Count", "Lines", "Scene", "lives", "scene"]
 
 AGENTS = ("kyle", "joey", "hrm", "kenny", "aletheia")
 WATCHDOG = """
@@ -165,7 +165,9 @@ class Scene:
                 child = self.one.child(name)
             except (ArkError, StopIteration):
                 return None
-            return child["pid"] if child["state"] == "running" else None
+            # The status may still tell of one who has just been killed.
+            fresh = child["state"] == "running" and child["pid"] != self.struck_pid and lives(child["pid"])
+            return child["pid"] if fresh else None
 
         found: int = wait_until(running, f"{name} runs")
         return found
@@ -340,6 +342,14 @@ class Scene:
             return [value for (value,) in connection.execute(query)]
         finally:
             connection.close()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and is not merely waiting to be forgotten."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager
