@@ -2,7 +2,8 @@
 
 It survives `kill -9` of its process, costs a memory write, and takes no message: the Watchdog and the status
 read the heartbeat from it, the supervisor reads who killed the agent. A page is written by one thread of one
-process and read by others without a lock, so a reader may see a figure a moment old.
+process and read by others without a lock, so a reader may see a figure a moment old. Each figure is a word that is
+stored at once: `struct.pack_into` blanks its place first, and whoever reads between sees a process that never beat.
 """
 
 from __future__ import annotations
@@ -21,14 +22,10 @@ _SIZE = 4096
 _MAGIC = b"ARKBOX1\0"
 # magic, pid, incarnation, epoch, beat (monotonic ns), loops, handled, received, sent,
 # answered, failed, failed in a row, nanoseconds at work
-_HEAD = struct.Struct("<8sqqqqqqqqqqqq")
-_BEAT = struct.Struct("<qq")
-_BEAT_AT = 32
-_COUNTS = struct.Struct("<qqqqqqq")
-_COUNTS_AT = 48
-_BEAT_ONLY = struct.Struct("<q")
-_EPOCH = struct.Struct("<q")
-_EPOCH_AT = 24
+_HEAD = struct.Struct("=8sqqqqqqqqqqqq")
+_PID, _INCARNATION, _EPOCH, _BEAT, _LOOPS, _HANDLED, _RECEIVED, _SENT = range(1, 9)
+_ANSWERED, _FAILED, _FAILED_IN_A_ROW, _BUSY_NS = range(9, 13)
+"""Where each figure of the head is, in words of 8 bytes."""
 _STATE_AT = 104
 _BUSY = struct.Struct("<B47s32s")
 _REASON_AT = 512
@@ -120,14 +117,20 @@ class BlackBox:
         self.before = _reason(self._page[:]) if self._page[:8] == _MAGIC else ""
         # Its name comes last: nobody may take what the process before wrote for the words of this one.
         self._page[_STATE_AT:] = bytes(_SIZE - _STATE_AT)
-        _HEAD.pack_into(self._page, 0, _MAGIC, os.getpid(), incarnation, 0, time.monotonic_ns(), *[0] * 8)
+        words = self._words = memoryview(self._page).cast("q")
+        for place in range(_EPOCH, _BUSY_NS + 1):
+            words[place] = 0
+        words[_BEAT] = time.monotonic_ns()
+        words[_INCARNATION] = incarnation
+        self._page[: len(_MAGIC)] = _MAGIC
+        words[_PID] = os.getpid()
 
     def note(self, trace_id: str, handler: str) -> None:
         """Note what is about to be called; two empty texts when it has returned.
 
         It is a sign of life, too: a batch of many signals may take longer than a heartbeat.
         """
-        _BEAT_ONLY.pack_into(self._page, _BEAT_AT, time.monotonic_ns())
+        self._words[_BEAT] = time.monotonic_ns()
         if handler:
             _BUSY.pack_into(self._page, _STATE_AT, 1, trace_id.encode()[:47], handler.encode()[:32])
         else:
@@ -136,19 +139,17 @@ class BlackBox:
     def beat(self, *, epoch: int, handled: int, received: int, sent: int, work: Work = NO_WORK) -> None:
         """Say that the loop goes round, and what has come of it."""
         self._loops += 1
-        _EPOCH.pack_into(self._page, _EPOCH_AT, epoch)
-        _BEAT.pack_into(self._page, _BEAT_AT, time.monotonic_ns(), self._loops)
-        _COUNTS.pack_into(
-            self._page,
-            _COUNTS_AT,
-            handled,
-            received,
-            sent,
-            work.answered,
-            work.failed,
-            work.failed_in_a_row,
-            work.busy_ns,
-        )
+        words = self._words
+        words[_EPOCH] = epoch
+        words[_BEAT] = time.monotonic_ns()
+        words[_LOOPS] = self._loops
+        words[_HANDLED] = handled
+        words[_RECEIVED] = received
+        words[_SENT] = sent
+        words[_ANSWERED] = work.answered
+        words[_FAILED] = work.failed
+        words[_FAILED_IN_A_ROW] = work.failed_in_a_row
+        words[_BUSY_NS] = work.busy_ns
 
     def concern(self, text: str) -> None:
         """Note what keeps the process from its work, for `status`; an empty text when it is over."""

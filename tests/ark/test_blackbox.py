@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,33 @@ def test_a_note_costs_microseconds(path: Path) -> None:
     for _ in range(10_000):
         box.note(TRACE, "handle")
     assert time.perf_counter() - began < 0.5
+
+
+def test_whoever_reads_while_it_is_written_never_sees_a_figure_that_nobody_wrote(path: Path) -> None:
+    """A beat that reads as none for an instant would have the Watchdog kill a process that is well."""
+    box = BlackBox(path, incarnation=1)
+    work = Work(answered=9, failed=3, failed_in_a_row=2, busy_ns=1 << 40)
+    box.beat(epoch=7, handled=5, received=6, sent=4, work=work)
+    ends, says = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        os.close(says)
+        os.set_blocking(ends, False)
+        while True:
+            for _ in range(1000):
+                box.beat(epoch=7, handled=5, received=6, sent=4, work=work)
+                box.note(TRACE, "handle")
+                box.note("", "")
+            with suppress(BlockingIOError):
+                os.read(ends, 1)
+                os._exit(0)
+    os.close(ends)
+    try:
+        wait_until(lambda: reading(path).loops > 1000, "the writer writes")
+        found = [reading(path) for _ in range(5000)]
+    finally:
+        os.close(says)
+        os.waitpid(writer, 0)
+    assert max(each.beat_age_s for each in found) < 5
+    assert {(each.epoch, each.handled, each.received, each.sent) for each in found} == {(7, 5, 6, 4)}
+    assert all(each.work == work for each in found)
