@@ -10,6 +10,7 @@ import errno
 import importlib
 import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -106,6 +107,7 @@ class Guardian:
         self._wakeup.setblocking(False)
         before = {each: signal.signal(each, self._on_signal) for each in (signal.SIGINT, signal.SIGTERM)}
         adopt_orphans()
+        _widen_descriptors()
         engine = Engine(self._home, ROOT)
         try:
             self._began = True
@@ -392,6 +394,15 @@ def _innermost(reason: str) -> str:
     """Who could not start, and why, without the supervisors around him: they only passed it on."""
     found = _CANNOT_START.match(reason)
     return f"{found['name']}: {found['why']}" if found else reason.removeprefix("boot:").strip()
+
+
+def _widen_descriptors() -> None:
+    """Let every process of the tree have as many descriptors as it may: libzmq ends the gateway when it has none
+    left for one more client.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _preload() -> None:

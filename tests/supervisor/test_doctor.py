@@ -458,7 +458,7 @@ def test_plain_text_is_one_line_of_bounded_length(value: Any) -> None:
 
 
 def test_a_real_hang_isolation_halt_and_poison_are_explained() -> None:
-    with node(ECHO + "[watchdog]\ninterval_s = 0.5\n") as one:
+    with node(ECHO + "[watchdog]\ninterval_s = 0.5\nmissed = 4\n") as one:
 
         def ask(*extra: str) -> tuple[int, str]:
             done = one.run("supervisor", "doctor", *extra)

@@ -58,10 +58,10 @@ def test_w3_who_answered_nothing_has_no_latency() -> None:
 
 def test_w4_the_mean_latency_is_that_of_all_answers_in_the_window() -> None:
     record, work = Record(60.0), Work()
-    record.see((1, 1), Work(), Failures(), 0.0)
+    record.see(Work(), Failures(), 0.0)
     for took_ms in (10, 20, 30, 40, 50):
         work.count(took_ms * 1_000_000, failed=False)
-    record.see((1, 1), work, Failures(), 1.0)
+    record.see(work, Failures(), 1.0)
     assert record.conduct().mean_latency_ms == pytest.approx(30.0)
 
 
