@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from ark.key_book import KeyBook
 from ark.keys import DOORS, Book, Caller, Refusal, judge_failure, judge_handshake
-from ark.wire import Guard
+from ark.wire import Guard, most_connections
 
 __all__ = ["Gatekeeper"]
 
@@ -37,17 +37,25 @@ class Gatekeeper:
         context: The process's ZeroMQ context.
         book: The home's keys.
         refuse: Called with each refused attempt to come in.
+        most: So many connections may each socket have; a quarter of the process's descriptors where absent. One
+            more is ended, whoever it is: without any descriptor left the process would not live.
 
     Attributes:
         sources: What the loop has to poll for it; `attend` does the rest.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], book: KeyBook, refuse: Callable[[Refusal], None]
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        book: KeyBook,
+        refuse: Callable[[Refusal], None],
+        *,
+        most: int | None = None,
     ) -> None:
         self._context = context
         self._files = book
         self._refuse = refuse
+        self._most = most
         self._secret = book.node_pair()[1]
         self._zap = context.socket(zmq.REP)
         self._zap.setsockopt(zmq.LINGER, 0)
@@ -82,7 +90,7 @@ class Gatekeeper:
             ear.setsockopt(zmq.RCVHWM, 0)  # libzmq's own thread would wait for a place in a full queue
             ear.connect(f"inproc://monitor.{domain}")
             self._guarded.append(server)
-            self._monitors[ear] = _Monitor(DOORS[domain.encode()])
+            self._monitors[ear] = _Monitor(DOORS[domain.encode()], self._most or most_connections())
 
         return guard
 
@@ -149,37 +157,56 @@ class _Monitor:
     """Makes refusals of what libzmq tells of one socket's connections.
 
     It names a connection by its descriptor, and a failure without one, right before that connection's end.
+
+    Args:
+        op: What a client wants that comes to the socket.
+        most: So many connections may there be; one more is ended.
     """
 
-    def __init__(self, op: str) -> None:
+    def __init__(self, op: str, most: int) -> None:
         self._op = op
+        self._most = most
         self._addresses: dict[int, str] = {}
+        self._ended: set[int] = set()
         self._failed = ""
 
     def hear(self, event: int, value: int) -> Refusal | None:
         """One event, in order."""
         match event:
             case zmq.EVENT_ACCEPTED:
-                self._addresses[value] = _peer(value)
+                is_too_many = len(self._addresses) >= self._most
+                self._addresses[value] = _peer(value, end=is_too_many)
+                if is_too_many:
+                    self._ended.add(value)
             case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
                 self._failed = judge_failure(value)
             case zmq.EVENT_DISCONNECTED:
                 address = self._addresses.pop(value, "")
                 why, self._failed = self._failed, ""
+                if value in self._ended:
+                    self._ended.remove(value)
+                    why = "too_many"
                 return Refusal(why, self._op, address=address) if why else None
         return None
 
 
-def _peer(descriptor: int) -> str:
-    """Where a connection comes from; "" where it has ended already."""
+def _peer(descriptor: int, *, end: bool) -> str:
+    """Where a connection comes from, which is ended if need be; "" where it has ended already.
+
+    Its number may be another's by now, a file's or that of a Unix socket: those are left alone.
+    """
+    address = ""
     with suppress(OSError):
         connection = socket.socket(fileno=descriptor)
         try:
             name = connection.getpeername()
+            if isinstance(name, tuple):
+                address = str(name[0])
+                if end:
+                    connection.shutdown(socket.SHUT_RDWR)  # libzmq sees its end, and closes it
         finally:
             connection.detach()  # it is libzmq's
-        return str(name[0]) if isinstance(name, tuple) else ""
-    return ""
+    return address
 
 
 def _property(frame: zmq.Frame, name: str) -> str | None:

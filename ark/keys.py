@@ -88,7 +88,8 @@ class Refusal(msgspec.Struct, frozen=True):
     """One attempt that was refused.
 
     Attributes:
-        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key`, `no_handshake` or `forbidden`.
+        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key`, `no_handshake`, `too_many` or
+            `forbidden`.
         op: The operation; `connect` or `subscribe` for a client that did not come in.
         client: The key's name, or its fingerprint where it is not known; "" where there is none.
         address: Where from, as far as it is known.
