@@ -162,7 +162,9 @@ def _night(one: Node, phone: Pager, silent: Path) -> Iterator[Step]:
         wait_until(lambda: ended(client, retry_id(dead)), "the retry has ended", within_s=60.0)
     wait_until(lambda: not one.status()["alerts"], "every alert is over", within_s=60.0)
     yield typed("And now?", "supervisor status")
-    yield typed("What will be asked tomorrow stands in the ledger:", "ark-run audit verify")
+    wait_until(lambda: "retry" in one.run("ark-run", "audit", "acts").stdout, "the ledger has the last act")
+    yield typed("What will be asked tomorrow, who did what and why, stands in the ledger:", "ark-run audit acts")
+    yield typed("Nobody has changed a row of it since:", "ark-run audit verify")
 
 
 def _legs(price: float) -> dict[str, float]:
