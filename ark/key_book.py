@@ -64,11 +64,17 @@ class KeyBook:
             return 0
 
     def all(self) -> list[Key]:
-        """Every key that was ever made, the oldest first. A file that is damaged opens nothing, and is left out."""
+        """Every key that was ever made, the oldest first.
+
+        A file that is damaged opens nothing, and is left out. So is one under another name than its key's: a copy
+        from before a revocation would make the key good again.
+        """
         found = []
         for path in self.folder.glob("*.json"):
             with suppress(OSError, msgspec.DecodeError, UnicodeError):
-                found.append(msgspec.json.decode(path.read_bytes(), type=Key))
+                key = msgspec.json.decode(path.read_bytes(), type=Key)
+                if key.name == path.stem:
+                    found.append(key)
         return sorted(found, key=lambda key: (key.created_at, key.name))
 
     def has_good(self) -> bool:
@@ -76,7 +82,7 @@ class KeyBook:
         return any(key.is_good for key in self.all())
 
     def damaged(self) -> list[Path]:
-        """Files that hold no key that can be read."""
+        """Files that hold no key that can be read, or one of another name."""
         known = {key.name for key in self.all()}
         return sorted(path for path in self.folder.glob("*.json") if path.stem not in known)
 

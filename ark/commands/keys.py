@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
             keys = book.all()
             said = {"node_public_key": book.node_public_key, "keys": [_facts(key) for key in keys]}
             lines = [f"the node's public key is {book.node_public_key}", *(_line(key) for key in keys)]
-            lines += [f"{path} is damaged: it opens nothing" for path in book.damaged()]
+            lines += [f"{path} is damaged or a copy: it opens nothing" for path in book.damaged()]
     print(json.dumps(said, indent=2) if arguments.json else "\n".join(lines))
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -240,6 +241,16 @@ def test_a_damaged_file_opens_nothing_and_keeps_its_name(book: KeyBook, tmp_path
     assert [path.name for path in book.damaged()] == ["desk.json"]
     with pytest.raises(ClientKeyError, match="is taken"):
         book.new("desk", Role.OPERATOR, tmp_path / "2", by="anna", at=NOW)
+
+
+def test_a_copy_of_a_keys_file_opens_nothing(book: KeyBook, tmp_path: Path) -> None:
+    key = book.new("desk", Role.OPERATOR, tmp_path / "1", by="anna", at=NOW)
+    for name in ("a", "desk copy", "z"):
+        shutil.copy(book.folder / "desk.json", book.folder / f"{name}.json")
+    book.revoke("desk", reason="the laptop was stolen", by="ben", at=NOW + 1)
+
+    assert Book(book.all()).caller(key.public_key).why == "revoked_key"
+    assert [path.stem for path in book.damaged()] == ["a", "desk copy", "z"]
 
 
 def test_a_revoked_key_stays_in_the_book_with_who_and_why(book: KeyBook, tmp_path: Path) -> None:
