@@ -37,8 +37,8 @@ class Gatekeeper:
         context: The process's ZeroMQ context.
         book: The home's keys.
         refuse: Called with each refused attempt to come in.
-        most: So many connections may each socket have; a quarter of the process's descriptors where absent. One
-            more is ended, whoever it is: without any descriptor left the process would not live.
+        most: So many connections may each socket have; `most_connections` where absent. One more is ended, whoever
+            it is: without any descriptor left the process would not live.
 
     Attributes:
         sources: What the loop has to poll for it; `attend` does the rest.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import resource
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TypeAlias
 
 import zmq
@@ -23,8 +22,8 @@ FRAME = 64
 """At most so many envelopes stand in one frame, so that a receiver can share out its time."""
 _LARGEST_INSIDE = 64 << 20
 _HIGH_WATER = 4096
-_DESCRIPTORS = 16_384
-"""So many a process should have to whose sockets strangers connect; most systems give it 1024 unless it asks."""
+_MOST_CONNECTIONS = 4096
+"""Of strangers to one socket; each takes some kilobytes."""
 
 Guard: TypeAlias = Callable[[zmq.Socket[bytes]], None]
 """Sets how those who connect to a socket prove who they are."""
@@ -62,7 +61,6 @@ def bind(
         inside: A second endpoint, for those who can open the home; nobody guards it.
         guard: Called before the socket listens at `endpoint`.
     """
-    _make_room()
     socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 200)
     socket.setsockopt(zmq.RCVHWM, incoming)
@@ -80,20 +78,12 @@ def bind(
 
 
 def most_connections() -> int:
-    """How many clients one socket may have so that two of them leave half of the process's descriptors free.
+    """How many clients one socket may have, so that two of them leave at least half of the descriptors free.
 
     libzmq ends the process where none is left for a connection over a Unix socket.
     """
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4
-
-
-def _make_room() -> None:
-    """Take as many descriptors as the system gives, up to what is wanted."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft // 4)
 
 
 class Outbox:
