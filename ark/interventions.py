@@ -21,7 +21,7 @@ from ark.journal import open_database, open_for_reading
 from ark.log import Log
 from ark.storage import naming
 
-__all__ = ["FILE", "Done", "Intervention", "read", "record", "record_all"]
+__all__ = ["FILE", "Done", "Intervention", "is_kept", "read", "record", "record_all"]
 
 FILE = "interventions.db"
 """Its name in the home's data folder."""
@@ -75,14 +75,17 @@ def record(
     subject: str = "",
     reason: str = "",
     details: Mapping[str, Any] | None = None,
-) -> None:
+) -> bool:
     """Write down an act that was done. What cannot be written, because the disk is full, is logged and not raised:
     a halt must not fail for want of a record.
+
+    Returns:
+        Whether it is written.
     """
-    record_all(home, [Done(act, by, subject, reason, dict(details or {}))])
+    return record_all(home, [Done(act, by, subject, reason, dict(details or {}))])
 
 
-def record_all(home: Home, acts: Sequence[Done]) -> None:
+def record_all(home: Home, acts: Sequence[Done]) -> bool:
     """The same for several acts, with one commit."""
     try:
         connection = open_database(home.data / FILE, Durability.POWER)
@@ -108,6 +111,26 @@ def record_all(home: Home, acts: Sequence[Done]) -> None:
                 reason=each.reason,
                 error=str(error),
             )
+        return False
+    return True
+
+
+def is_kept(home: Home, act: str, subject: str) -> bool:
+    """Whether such an act is written down, as far as the file can be read: for those that are done once at most."""
+    path = home.data / FILE
+    if not os.path.exists(path):
+        return False
+    try:
+        connection = open_for_reading(path)
+        try:
+            row = connection.execute(
+                "SELECT 1 FROM interventions WHERE act = ? AND subject = ?", (act, subject)
+            ).fetchone()
+        finally:
+            connection.close()
+    except (JournalError, apsw.Error):
+        return False
+    return row is not None
 
 
 def read(home: Home, *, after: int = 0, limit: int = 1000) -> Iterator[Intervention]:

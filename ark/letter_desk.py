@@ -61,6 +61,8 @@ class LetterDesk:
         self._tell = tell
         self._clock = clock
         self._done = list(self._letters.untold())
+        self._left = {letter.seq for letter in self._done}
+        """Those of an earlier process, which may have recorded them before it died."""
 
     def answer(self, request: Request, by: str) -> dict[str, Any]:
         """The fields of the reply, not to be sent before the door has settled.
@@ -87,25 +89,25 @@ class LetterDesk:
         """Record and tell what was done; call it when the door has settled."""
         if not self._done:
             return
+        recorded = []
         for letter in self._done:
             act = letter.act
             assert act is not None
+            verb = _VERBS[act.act]
             words = {"trace_id": letter.trace_id, "symbol": letter.symbol, "by": act.by, "reason": act.reason}
             details = {"symbol": letter.symbol, "agent": letter.agent}
             if act.retry:
                 words["retry"] = details["retry"] = act.retry
-            interventions.record(
-                self._home,
-                _VERBS[act.act],
-                subject=letter.trace_id,
-                by=act.by,
-                reason=act.reason,
-                details=details,
-            )
+            if (
+                letter.seq in self._left and interventions.is_kept(self._home, verb, letter.trace_id)
+            ) or interventions.record(
+                self._home, verb, subject=letter.trace_id, by=act.by, reason=act.reason, details=details
+            ):
+                recorded.append(letter.seq)  # what cannot be is tried again at the next start
             self._log.write(act.act, **words)
             self._tell(act.act, **words)
         self._door.intake.begin(durable=False)
-        self._letters.tell(letter.seq for letter in self._done)
+        self._letters.tell(recorded)
         self._door.intake.commit()
         self._done.clear()
 

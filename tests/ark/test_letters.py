@@ -313,6 +313,43 @@ def test_what_was_committed_before_a_death_is_recorded_at_the_next_start(home: H
     assert again.told[0][0] == "retried"
 
 
+def test_what_was_recorded_before_a_death_is_not_recorded_again(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Desk(home)
+    trace_id = died(one.door)
+    one.desk.answer(Request("retry", trace_id=trace_id, reason="mended"), "ada")
+    one.door.settle()
+    with monkeypatch.context() as patched:
+        patched.setattr(Letters, "tell", _die)
+        with pytest.raises(InterruptedError):
+            one.desk.settled()
+    one.door.intake.connection.close()
+    again = Desk(home)
+    again.settle()
+    assert again.recorded() == [("retry", trace_id, "ada", "mended")]
+
+
+def test_what_could_not_be_recorded_is_recorded_at_the_next_start(home: Home) -> None:
+    one = Desk(home)
+    trace_id = died(one.door)
+    file = home.data / interventions.FILE
+    file.mkdir()
+    one.ask("drop", trace_id=trace_id, reason="a test")
+    one.door.intake.connection.close()
+    file.rmdir()
+    again = Desk(home)
+    again.settle()
+    assert again.recorded() == [("drop", trace_id, "ada", "a test")]
+    again.door.intake.connection.close()
+    Desk(home).settle()
+    assert len(again.recorded()) == 1
+
+
+def _die(*_: Any) -> None:
+    raise InterruptedError
+
+
 @pytest.mark.parametrize("first", ["retry", "drop"])
 @pytest.mark.parametrize("second", ["retry", "drop"])
 def test_a_letter_is_dealt_with_once_and_the_error_says_who_did_it(home: Home, first: str, second: str) -> None:
