@@ -251,6 +251,7 @@ def test_faults_of_the_node_warn_or_halt_as_the_table_says(settings: str, fault:
         assert alert["answer"] == ("halt" if halted else "warn")
         if halted:
             wait_until(one.home.halt_reason, "trading is halted")
+            assert "halted by watchdog" in raised(one, "halted")["reason"]
         else:
             assert one.home.halt_reason() is None
 
