@@ -152,6 +152,17 @@ def test_what_was_kept_back_is_said_with_the_next_that_is_told() -> None:
     assert refusals.count == 9
 
 
+def test_of_a_flood_that_lasts_an_hour_few_are_told_and_all_are_counted() -> None:
+    refusals = Refusals()
+    told = [refusals.note("no_handshake", 0.1 * n) for n in range(36_000)]
+
+    assert 5 * 60 <= sum(each is not None for each in told) <= 5 * 67
+    assert sum(1 + each for each in told if each is not None) >= 36_000 - 600, "and soon told of in a number"
+    later = [refusals.note("no_handshake", 3_700.0 + 100 * n) for n in range(3)]
+    assert later[1:] == [0, 0]
+    assert [refusals.note("no_handshake", 4_000.0 + 1.5 * n) for n in range(9)] == [0] * 9, "all is forgotten"
+
+
 def test_a_flood_of_one_reason_hides_no_other() -> None:
     refusals = Refusals(2)
     told = [refusals.note("forbidden", 0.0) for _ in range(100)]
