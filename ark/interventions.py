@@ -26,6 +26,9 @@ __all__ = ["FILE", "Done", "Intervention", "is_kept", "read", "record", "record_
 FILE = "interventions.db"
 """Its name in the home's data folder."""
 
+_READING_S = 0.2
+"""So long a reader waits for somebody who has locked it: an agent that waits longer counts as hung."""
+
 _encode = msgspec.msgpack.Encoder().encode
 
 _SCHEMA = """
@@ -143,7 +146,7 @@ def read(home: Home, *, after: int = 0, limit: int = 1000) -> Iterator[Intervent
     if not os.path.exists(path):
         return
     with naming(lambda: [FILE]):
-        connection = open_for_reading(path)
+        connection = open_for_reading(path, _READING_S)
         try:
             for *facts, details in connection.execute(
                 "SELECT number, at, act, subject, by, reason, details FROM interventions"

@@ -53,16 +53,22 @@ def open_database(path: str | Path, durability: Durability = Durability.POWER) -
     return connection
 
 
-def open_for_reading(path: str | Path) -> apsw.Connection:
+def open_for_reading(path: str | Path, patience_s: float = 5.0) -> apsw.Connection:
     """Open a database that another process writes, for reading only.
+
+    Args:
+        path: The file.
+        patience_s: How long to wait, at each statement, for somebody who has locked it.
 
     Raises:
         JournalError: The file is not there or is no database.
     """
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-        connection.set_busy_timeout(5000)
+        connection.set_busy_timeout(round(1000 * patience_s))
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except apsw.BusyError as error:
+        raise JournalError(f"cannot read {path}: {error}", hint="somebody has it open; end that program") from error
     except apsw.Error as error:
         raise JournalError(f"cannot read {path}: {error}", hint="has this node ever run?") from error
     return connection

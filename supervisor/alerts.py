@@ -8,7 +8,8 @@ A fault is what a monitor sees now. `weigh` is called with all of them again and
   comes and goes tells of itself no more often than one that stays.
 
 What is done about which fault is a table in the configuration (`ark.config.AnswersConfig`). The same agent isolated
-too often is a fault of its own, `quarantines`.
+too often is a fault of its own, `quarantines`. A child is restarted `MOST_RESTARTS` times within `repeat_s` and no
+more, since a limit below what it needs would have its processes killed for ever. For hangs there is no such bound.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ Key: TypeAlias = tuple[str, str]
 SEVERITY = {"warn": "warning", "restart": "warning", "isolate": "critical", "halt": "emergency"}
 """How bad a fault is, by what is done about it; the words are the original's."""
 _FIXED_SEVERITY = {"isolated": "critical", "halted": "emergency"}
+MOST_RESTARTS = 3
+"""So often the Watchdog restarts a child within `repeat_s`; for a hang as often as it hangs."""
 NODE = "node"
 """The subject of faults that belong to no child."""
 
@@ -174,10 +177,12 @@ class Memory:
     Attributes:
         standing: Faults that are not cleared, by kind and subject.
         quarantines: When each agent was isolated by an order, within the period.
+        restarts: When each child was restarted by an order, but for a hang, within `repeat_s`.
     """
 
     standing: Mapping[Key, _Standing] = field(default_factory=lambda: MappingProxyType({}))
     quarantines: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    restarts: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def active(self) -> list[Alert]:
         """The faults that stand, as alerts, the oldest first."""
@@ -197,6 +202,7 @@ def weigh(
     """
     standing = dict(memory.standing)
     quarantines = dict(memory.quarantines)
+    restarts = _lately(memory.restarts, answers.repeat_s, now)
     alerts: list[Alert] = []
     orders: list[Order] = []
     seen: set[Key] = set()
@@ -213,6 +219,10 @@ def weigh(
         answer = answers.to(fault)
         is_new = old is None or not old.present or old.fault.incarnation != fault.incarnation
         acts = is_new or (old is not None and now - old.ordered >= answers.repeat_s)
+        replaces = answer == "restart" and fault.kind != "hang"
+        lately = restarts.get(fault.subject, ())
+        if replaces and len(lately) >= MOST_RESTARTS:
+            acts = False
         if old is None:
             new = _Standing(fault, answer, now, now, now, now, 1, True)
             alerts.append(_alert(new, "raised"))
@@ -235,12 +245,14 @@ def weigh(
             continue
         ordered.add((answer, fault.subject))
         orders.append(Order(answer, fault))
+        if replaces:
+            restarts[fault.subject] = (*lately, now)
         isolates = answers.isolates(answer, fault)
         if answer == "halt" and fault.kind == "hang" and not isolates:
             orders.append(Order("restart", fault))  # halted or not, what beats no more must go
         if isolates and fault.subject not in isolated:
             isolated.add(fault.subject)
-            times = _recent((*quarantines.get(fault.subject, ()), now), answers, now)
+            times = _recent((*quarantines.get(fault.subject, ()), now), answers.quarantine_period_s, now)
             quarantines[fault.subject] = times
             if len(times) >= answers.max_quarantines:
                 queue.append(_too_often(fault, len(times), answers))
@@ -252,16 +264,21 @@ def weigh(
             alerts.append(_alert(each, "cleared"))
         elif each.present:
             standing[key] = replace(each, present=False)
-    quarantines = {name: recent for name, times in quarantines.items() if (recent := _recent(times, answers, now))}
-    return alerts, orders, Memory(MappingProxyType(standing), MappingProxyType(quarantines))
+    quarantines = _lately(quarantines, answers.quarantine_period_s, now)
+    frozen = (MappingProxyType(standing), MappingProxyType(quarantines), MappingProxyType(restarts))
+    return alerts, orders, Memory(*frozen)
 
 
 CHILD_FAULTS = frozenset({"hang", "failures", "failure_rate", "latency", "memory", "descriptors", "restarts"})
 """Faults of one process: who halts trading for one of these isolates the agent as well."""
 
 
-def _recent(times: Sequence[float], answers: Answers, now: float) -> tuple[float, ...]:
-    return tuple(time for time in times if now - time < answers.quarantine_period_s)
+def _recent(times: Sequence[float], period_s: float, now: float) -> tuple[float, ...]:
+    return tuple(time for time in times if now - time < period_s)
+
+
+def _lately(known: Mapping[str, tuple[float, ...]], period_s: float, now: float) -> dict[str, tuple[float, ...]]:
+    return {name: recent for name, times in known.items() if (recent := _recent(times, period_s, now))}
 
 
 def _too_often(fault: Fault, count: int, answers: Answers) -> Fault:

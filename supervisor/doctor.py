@@ -420,7 +420,7 @@ class _Case:
             times = f"{len(ends)} times within {span(RECENT_S)}"
             what = f"{name} ends again and again, {times}; now it is {state or 'down'}."
         elif not running and hangs and not ends:
-            what = f"{name} hung and was replaced; now it is {state}."
+            what = f"{name} {_replaced(hangs[-1])}; now it is {state}."
         elif not running:
             what = f"{name} does not run; it is {state or 'in an unknown state'}."
         if not ends and not reason:
@@ -456,7 +456,7 @@ class _Case:
     def _recovered(self, name: str) -> Finding:
         hangs, ends = self._hangs(name), self._ends(name)
         last = max([*hangs, *ends], key=lambda each: each.at)
-        done = "hung and was replaced" if last in hangs else "ended and was replaced"
+        done = _replaced(last) if last in hangs else "ended and was replaced"
         count = len(hangs) + len(ends)
         times = "" if count == 1 else f", {count} times within {span(RECENT_S)}"
         return Finding(
@@ -490,17 +490,19 @@ class _Case:
     def _ends(self, name: str) -> list[Entry]:
         """The ends of its processes lately; where a hang was the cause, the hang stands for it."""
         found: list[Entry] = []
-        before: Entry | None = None
+        killed_at: float | None = None
         for each in self.log:
             if each.name != name:
                 continue
-            if each.kind == "exited" and self.now - each.at < RECENT_S:
-                is_kill = before is not None and before.kind in ("hung", "replaced") and each.at - before.at < 10.0
-                if not is_kill:
+            if each.kind in ("hung", "replaced"):
+                killed_at = each.at
+            if each.kind == "exited":
+                is_kill = killed_at is not None and each.at - killed_at < 10.0
+                killed_at = None
+                if not is_kill and self.now - each.at < RECENT_S:
                     found.append(each)
             if each.kind in ("release", "restart", "start"):
                 found.clear()  # what a person has mended is over
-            before = each
         return found
 
     def _hangs(self, name: str) -> list[Entry]:
@@ -650,6 +652,11 @@ def _maps(value: Any) -> list[Mapping[str, Any]]:
 
 def _by(entry: Entry) -> str:
     return f" by {entry.by}" if entry.by else ""
+
+
+def _replaced(entry: Entry) -> str:
+    """What the Watchdog did to a child: not everybody whom it replaces hung."""
+    return "hung and was replaced" if entry.kind == "hung" else "was replaced by the Watchdog"
 
 
 def _most_common(values: Sequence[str]) -> str:

@@ -444,8 +444,12 @@ class Supervisor(Actor):  # type: ignore[misc]
             self._decide(policy.Tick())
 
     def _watch_the_watchdog(self) -> None:
-        """Nobody else watches it. A pause of the machine makes it late for one round, not for four."""
-        process = self._processes.get(_WATCHDOG)
+        """Nobody else watches it. A pause of the machine makes it late for one round, not for four.
+
+        While it starts, its time-out holds: what it reads then may be slow.
+        """
+        child = self._state.child(_WATCHDOG)
+        process = self._processes.get(_WATCHDOG) if child is not None and child.state == "running" else None
         box = read(self._home.box(_WATCHDOG)) if process else None
         if process is None or box is None or box.pid != process.pid or box.beat_age_s <= self._patience_s:
             self._late_rounds = 0

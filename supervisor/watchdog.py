@@ -179,6 +179,7 @@ class WatchdogWorker:
         """Remember whom it has isolated lately, and begin to look."""
         self._beat()
         self._alerts = alerts.Memory(quarantines=self._lately_isolated())
+        self._beat()
         for thread in (self._seal, self._door, self._usages, self._disk, self._clerk):
             thread.start()
         if self._webhook is not None:

@@ -482,6 +482,16 @@ def test_keys_are_made_listed_and_revoked_by_command(guarded: Node, keys: Keys, 
     assert acts == [("key_new", "typed"), ("key_revoked", "typed")]
 
 
+@pytest.mark.parametrize("action", [["list"], ["revoke", "desk", "--reason", "gone"]])
+def test_a_mistyped_home_is_named_and_not_made(action: list[str], tmp_path: Path) -> None:
+    command = [str(BIN / "ark-run"), "keys", *action, "--home", str(tmp_path / "hmoe")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert "hmoe is no node's home" in done.stderr
+    assert not (tmp_path / "hmoe").exists()
+
+
 def test_a_secret_is_in_no_log_no_process_and_not_in_the_home(guarded: Node, keys: Keys) -> None:
     path = keys.file("desk", Role.OPERATOR)
     mine = read_key_file(path)
