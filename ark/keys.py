@@ -37,6 +37,8 @@ NOT_FOR_KEYS = frozenset((*RESERVED, DEADLINE, "guardian", "supervisor"))
 """Names under which the node itself acts; a key's name says in the records who did something."""
 DOORS = {b"gateway": "connect", b"events": "subscribe"}
 """ZAP domains, and what a client wanted that came to their socket."""
+LONGEST_FLOOD_S = 60.0
+"""So long, at most, is nothing more told of a flood of refused attempts."""
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -129,12 +131,14 @@ class Book:
 
 
 class Refusals:
-    """Counts refused attempts, all of them, and says which to tell of: in a flood only a few each second.
+    """Counts refused attempts, all of them, and says which to tell of: in a flood only a few each second, and soon
+    only a few each minute. A stranger must not push all else out of a log that is put aside when it is large.
 
     Each reason has a flood of its own: who asks for too much must not drown the word of who has a revoked key.
 
     Args:
-        most: So many of one reason are told of within one second.
+        most: So many of one reason are told of within one second. Where more came, that becomes two seconds, then
+            four, and up to a minute; one again when no more came.
     """
 
     def __init__(self, most: int = 5) -> None:
@@ -154,21 +158,23 @@ class Refusals:
         """
         self.count += 1
         flood = self._floods.get(why, _Flood(now))
-        if now - flood.since >= 1.0:
-            flood = msgspec.structs.replace(flood, since=now, told=0)
+        if now - flood.since >= flood.lasts_s:
+            lasts_s = min(LONGEST_FLOOD_S, 2 * flood.lasts_s) if flood.kept_back else 1.0
+            flood = msgspec.structs.replace(flood, since=now, told=0, lasts_s=lasts_s)
         if flood.told >= self._most:
             self._floods[why] = msgspec.structs.replace(flood, kept_back=flood.kept_back + 1)
             return None
-        self._floods[why] = _Flood(flood.since, flood.told + 1)
+        self._floods[why] = msgspec.structs.replace(flood, told=flood.told + 1, kept_back=0)
         return flood.kept_back
 
 
 class _Flood(msgspec.Struct, frozen=True):
-    """The refusals of one reason within a second: how many were told of, and how many not since then."""
+    """The refusals of one reason within some seconds: how many were told of, and how many not since then."""
 
     since: float
     told: int = 0
     kept_back: int = 0
+    lasts_s: float = 1.0
 
 
 def judge_handshake(request: Sequence[bytes], book: Book) -> tuple[list[bytes], Refusal | None]:

@@ -22,6 +22,7 @@ import msgspec
 
 from ark.commands.approve import login_name
 from ark.commands.held import plain
+from ark.errors import NodeError
 from ark.home import Home
 from ark.key_book import KeyBook
 from ark.keys import Key, role_named
@@ -50,6 +51,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make, list or revoke."""
     home = Home(arguments.home)
+    if arguments.action != "new" and not home.keys.is_dir():
+        raise NodeError(f"{home.path} is no node's home", hint="name it with --home or ARK_HOME")
     home.prepare()
     book = KeyBook(home)
     match arguments.action:
