@@ -155,6 +155,31 @@ def test_the_same_fault_of_the_next_process_gets_an_order_of_its_own_but_no_aler
     assert desk.memory.active()[0].count == 3
 
 
+def test_a_child_whose_limit_is_below_what_it_needs_is_not_killed_for_ever() -> None:
+    desk = Desk()
+    restarted = [
+        now
+        for now in range(0, 900, 5)
+        if desk.orders(float(now), *[Fault("memory", "kenny", "much", now)] * bool(now % 10))
+    ]
+    assert restarted == [5, 15, 25, 305, 315, 325, 605, 615, 625]
+
+
+def test_what_comes_again_and_again_after_it_was_over_is_no_reason_to_kill_more_often() -> None:
+    desk = Desk()
+    restarted = [
+        now
+        for now in range(290)
+        if desk.orders(float(now), *[Fault("memory", "kenny", "much", now)] * (now % 20 == 0))
+    ]
+    assert restarted == [0, 20, 40]
+
+
+def test_whoever_hangs_again_and_again_is_replaced_each_time() -> None:
+    desk = Desk()
+    assert all(desk.orders(float(now), Fault("hang", "kenny", "no heartbeat", now)) for now in range(20))
+
+
 def test_two_faults_that_need_the_same_deed_in_one_round_get_it_once() -> None:
     both = [Fault("memory", "gateway", "much", 4), Fault("descriptors", "gateway", "many", 4)]
     alerts, orders = Desk().see(0.0, *both)

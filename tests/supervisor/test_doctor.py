@@ -192,6 +192,7 @@ def test_an_isolation_by_the_watchdog_is_told_with_what_it_measured_and_the_sign
 def test_a_hang_that_is_over_is_a_note_with_its_signal() -> None:
     log = [
         event(60, "hung", reason=f"no heartbeat for 2.1 s (2 missed), busy with {TRACE} in handle"),
+        event(59.95, "alert", fault="hang", state="raised", reason="no heartbeat for 2.1 s"),
         event(59.9, "exited", reason="killed by SIGKILL", trace_id=TRACE),
         event(59.8, "started"),
     ]
@@ -201,6 +202,19 @@ def test_a_hang_that_is_over_is_a_note_with_its_signal() -> None:
     assert found.what == "joey hung and was replaced; it runs again, and nothing is lost."
     assert commands(found) == [f"ark-run trace {TRACE}"]
     assert not is_wrong([found])
+
+
+def test_who_was_replaced_for_something_else_is_not_said_to_have_hung() -> None:
+    log = [
+        event(60, "replaced", reason="it holds 2,000 MiB of memory (at most 1,024 MiB)"),
+        event(59.9, "exited", reason="killed by SIGKILL"),
+        event(59.8, "started"),
+    ]
+    found = only(examine(status(), log, report(), NOW))
+    assert found.what == "joey was replaced by the Watchdog; it runs again, and nothing is lost."
+
+    found = only(examine(status(child(state="starting", reason="it holds much")), log[:2], report(), NOW))
+    assert found.what == "joey was replaced by the Watchdog; now it is starting."
 
 
 def test_one_signal_that_kills_again_and_again_is_named() -> None:
