@@ -27,7 +27,7 @@ _DRAIN = 256
 _SETTLED_NS = 100_000_000
 """A folder's time moves in steps, and a change may follow within the same one: a young time proves nothing."""
 _FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-_EVENTS = zmq.EVENT_ACCEPTED | _FAILURES | zmq.EVENT_DISCONNECTED
+_EVENTS = zmq.EVENT_ACCEPTED | _FAILURES | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 
 
 class Gatekeeper:
@@ -187,6 +187,9 @@ class _Monitor:
                     self._ended.remove(value)
                     why = "too_many"
                 return Refusal(why, self._op, address=address) if why else None
+            case zmq.EVENT_CLOSED:  # it listens no more: every connection ends with that, most without a word
+                self._addresses.clear()
+                self._ended.clear()
         return None
 
 

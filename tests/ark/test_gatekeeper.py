@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -92,6 +94,44 @@ def test_strangers_get_so_many_connections_and_no_more_and_leave_room_when_they_
         assert {each.address for each in door.refused} == {"127.0.0.1"}
     wait_until(lambda: door.count("no_handshake") == MOST, "the others are gone")
 
+    client = comes_in(door, context, tmp_path)
+    client.close()
+
+
+def test_who_was_put_out_with_everybody_leaves_room_too(
+    door: Door, context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path
+) -> None:
+    host, port = door.endpoint.removeprefix("tcp://").split(":")
+    with ExitStack() as stack:
+        strangers = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(MOST)]
+        for each in strangers:
+            each.setblocking(False)
+        wait_until(lambda: door.attend() and has_greeted(strangers), "all are there")
+        door.socket.unbind(door.endpoint)
+        wait_until(lambda: door.attend() and all(map(is_ended, strangers)), "all are put out")
+        for _ in range(4 * MOST):  # whoever comes now gets another number than those had
+            stack.enter_context(open(os.devnull))
+        wait_until(lambda: binds(door), "the address is free again")
+        comes_in(door, context, tmp_path).close()
+
+    assert door.count("too_many") == 0
+
+
+def has_greeted(connections: list[socket.socket]) -> bool:
+    ready, _, _ = select.select(connections, [], [], 0)
+    return len(ready) == len(connections)
+
+
+def binds(door: Door) -> bool:
+    try:
+        door.socket.bind(door.endpoint)
+    except zmq.ZMQError:
+        return False
+    return True
+
+
+def comes_in(door: Door, context: zmq.Context[zmq.Socket[bytes]], tmp_path: Path) -> zmq.Socket[bytes]:
+    """A client with a key, whose word has arrived."""
     key = read_key_file(tmp_path / "desk.key")
     client = context.socket(zmq.DEALER)
     client.setsockopt(zmq.LINGER, 0)
@@ -101,3 +141,5 @@ def test_strangers_get_so_many_connections_and_no_more_and_leave_room_when_they_
     client.connect(door.endpoint)
     client.send(b"hello")
     wait_until(lambda: door.attend() and door.socket.poll(1), "a client with a key comes in")
+    door.socket.recv_multipart()
+    return client
