@@ -73,7 +73,7 @@ class Engine:
             raise BootError("the root of the tree did not answer", hint=f"see {self._home.logs}")
         self._root_pid = hello["pid"]
         self._admin_pid = hello["admin"]
-        self._root_handle = os.pidfd_open(hello["pid"])
+        self._root_handle = _handle(hello["pid"])
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when the root says something."""
@@ -146,3 +146,13 @@ def _fresh_system(home: Home) -> ActorSystem:
         "root": {"handlers": ["file"], "level": "WARNING"},
     }
     return ActorSystem("multiprocTCPBase", capabilities={"Admin Port": port}, logDefs=log, transientUnique=True)
+
+
+def _handle(pid: int) -> int:
+    """A descriptor that becomes readable when a process is dead; at once for one that is gone already."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        reading, writing = os.pipe()
+        os.close(writing)
+        return reading

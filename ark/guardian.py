@@ -114,6 +114,7 @@ class Guardian:
             self._log.write("node_started", pid=os.getpid(), version=ark.__version__)
             self._home.clear_run()
             self._home.forget_stopped()
+            self._home.isolated()  # what no supervisor could read is told before there is one
             self._check_keys()
             self._check_ports()
             self._make_room()

@@ -345,10 +345,21 @@ class Home:
                 note.unlink(missing_ok=True)
 
     def isolated(self) -> dict[str, str]:
-        """Reasons by name of children that are isolated; isolation outlives every process."""
+        """Reasons by name of children that are isolated; isolation outlives every process.
+
+        Raises:
+            NodeError: It cannot be told who is.
+        """
         found: dict[str, str] = {}
         for path in self.data.glob("isolated-*.json"):
-            found |= msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+            try:
+                found |= msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                why = (error.strerror if isinstance(error, OSError) else None) or "it is damaged"
+                raise NodeError(
+                    f"cannot read who is isolated from {path}: {why}",
+                    hint="put it back; or delete it, and then nobody that it named is isolated",
+                ) from error
         return found
 
     def keep_isolated(self, supervisor: str, reasons: dict[str, str]) -> None:

@@ -366,7 +366,10 @@ class WatchdogWorker:
             found[act.subject] = (*found.get(act.subject, ()), act.at - offset_s)
         # The one before may have died between its order and its record.
         recorded = {act.subject: act.reason for act in mine}
-        for name, reason in self._home.isolated().items():
+        isolated: dict[str, str] = {}
+        with suppress(ArkError):
+            isolated = self._home.isolated()
+        for name, reason in isolated.items():
             kind, _, seen = reason.partition(": ")
             if kind in alerts.CHILD_FAULTS and recorded.get(name) != seen:
                 self._record("isolate", Fault(kind, name, seen))

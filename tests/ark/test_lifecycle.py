@@ -115,6 +115,16 @@ def test_a_home_that_cannot_be_written_is_named() -> None:
         assert f"cannot write to the home {one.home.path}" in line
 
 
+def test_a_damaged_word_on_who_is_isolated_is_named_before_anything_starts() -> None:
+    """The supervisors died of it, each new tree as well, until the node gave up on `its root was killed`."""
+    with node(ECHO, start=False) as one:
+        one.home.prepare()
+        (one.home.data / "isolated-pipeline.json").write_bytes(b"\0" * 40)
+        line = refused(one)
+        assert f"cannot read who is isolated from {one.home.data / 'isolated-pipeline.json'}: it is damaged" in line
+        assert "delete it" in line
+
+
 def test_a_home_too_long_for_unix_sockets_is_refused_with_the_number_of_characters(tmp_path: Path) -> None:
     long = Node(tmp_path / ("x" * 100), ECHO)
     line = refused(long)
