@@ -113,7 +113,8 @@ def test_a_tree_that_cannot_be_built_anew_at_once_is_tried_again() -> None:
         os.kill(root, signal.SIGKILL)
         wait_until(lambda: not lives(gateway), "the gateway is gone")
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        squatter.bind((host, int(port)))
+        # A dead process's other threads may have its sockets for a moment longer.
+        wait_until(lambda: takes(squatter, host, int(port)), "the port is free")
         squatter.listen()
         os.kill(one.process.pid, signal.SIGCONT)
         wait_until(lambda: "Address already in use" in one.output.read_text(), "it says why")
@@ -121,6 +122,14 @@ def test_a_tree_that_cannot_be_built_anew_at_once_is_tried_again() -> None:
         comes_back(one, "root", root)
         with one.client() as operator:
             works(operator)
+
+
+def takes(server: socket.socket, host: str, port: int) -> bool:
+    try:
+        server.bind((host, port))
+    except OSError:
+        return False
+    return True
 
 
 def lives(pid: int) -> bool:
