@@ -76,11 +76,10 @@ class LetterDesk:
         """
         if request.op == "dead_letters":
             return self._list(request)
-        letter = self._find(request.trace_id)
+        letter = self._find(request.need_trace_id())
         if request.op == "dead_letter":
             return self._show(letter)
-        if not request.reason.strip():
-            raise RequestError(f"{request.op} needs a `reason`", code=Code.INVALID, field="reason")
+        request.need_reason()
         if request.op == "retry":
             return self._retry(letter, request, by)
         return self._drop(letter, request, by)
@@ -149,9 +148,7 @@ class LetterDesk:
         self._done.append(msgspec.structs.replace(letter, act=act))
         return {"trace_id": letter.trace_id, "act": act.act}
 
-    def _find(self, trace_id: str | None) -> DeadLetter:
-        if not trace_id:
-            raise RequestError("`trace_id` is missing", code=Code.INVALID, field="trace_id")
+    def _find(self, trace_id: str) -> DeadLetter:
         letter = self._letters.find(trace_id)
         if letter is not None:
             return letter
@@ -163,6 +160,4 @@ class LetterDesk:
             raise RequestError(
                 "it is no dead letter, or not yet: it has no outcome", code=Code.REFUSED, field="trace_id"
             )
-        raise RequestError(
-            f"no signal {trace_id[:64]} was ever accepted", code=Code.UNKNOWN_TRACE, field="trace_id"
-        )
+        raise protocol.never_accepted(trace_id)

@@ -24,10 +24,12 @@ __all__ = [
     "Code",
     "Request",
     "Role",
+    "busy",
     "error_body",
     "named_op",
     "named_trace_id",
     "nearest",
+    "never_accepted",
     "parse_request",
     "parse_signal",
     "reply",
@@ -45,6 +47,7 @@ LONGEST_ID = 1024
 """Bytes of a request's id, which is echoed in the reply."""
 DEEPEST = 32
 """Levels of maps and lists in `features`, `metadata` and an id."""
+_RETRY_AFTER_MS = 50
 
 
 class Role(Enum):
@@ -125,6 +128,22 @@ class Request(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=MOST_HELD)] = MOST_HELD
     all: bool = False
     fresh: bool = False
+
+    @property
+    def who(self) -> str:
+        """In whose name it acts: the key's, or what a client without a key says of himself."""
+        return self.by.strip() or "operator"
+
+    def need_trace_id(self) -> str:
+        """The trace id; raises RequestError where it is missing."""
+        if not self.trace_id:
+            raise RequestError("`trace_id` is missing", code=Code.INVALID, field="trace_id")
+        return self.trace_id
+
+    def need_reason(self) -> None:
+        """Raises RequestError where nobody says why."""
+        if not self.reason.strip():
+            raise RequestError(f"{self.op} needs a `reason`", code=Code.INVALID, field="reason")
 
 
 class _KnownOnly(ArrivingSignal, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -264,6 +283,22 @@ def reply(id_: msgspec.Raw, **fields: Any) -> bytes:
 def error_body(error: RequestError) -> dict[str, Any]:
     """The `error` map of a reply."""
     return {"code": error.code, "message": str(error), "field": error.field}
+
+
+def busy(why: str, *, retry_after_ms: int = _RETRY_AFTER_MS) -> dict[str, Any]:
+    """The fields of a reply that asks to come again.
+
+    Args:
+        why: What has no room now.
+        retry_after_ms: When, milliseconds.
+    """
+    error = {"code": Code.BUSY, "message": f"{why}; try again later", "field": None}
+    return {"ok": False, "error": error, "retry_after_ms": retry_after_ms}
+
+
+def never_accepted(trace_id: str) -> RequestError:
+    """The error for a trace that nobody knows here."""
+    return RequestError(f"no signal {trace_id[:64]} was ever accepted", code=Code.UNKNOWN_TRACE, field="trace_id")
 
 
 def nearest(word: str, known: Any) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import resource
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import zmq
 
 from ark.message import Envelope, pack
 
-__all__ = ["FRAME", "Guard", "Outbox", "bind", "mailbox", "most_connections"]
+__all__ = ["FRAME", "Guard", "Outbox", "Route", "bind", "mailbox", "most_connections"]
 
 FRAME = 64
 """At most so many envelopes stand in one frame, so that a receiver can share out its time."""
@@ -27,6 +27,9 @@ _MOST_CONNECTIONS = 4096
 
 Guard: TypeAlias = Callable[[zmq.Socket[bytes]], None]
 """Sets how those who connect to a socket prove who they are."""
+
+Route: TypeAlias = tuple[Any, list[bytes]]
+"""A socket and the frames that lead a reply back to its client."""
 
 
 def mailbox(context: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:

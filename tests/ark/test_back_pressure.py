@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ark import gateway
-from ark.config import GatewayConfig
-from ark.gateway import GatewayWorker
+from ark.back_pressure import BackPressure
 
 
 class Pressed:
-    """The part of a gateway that keeps back what agents cannot take yet."""
+    """Back-pressure over mailboxes that a test fills."""
 
     def __init__(self, window: int, back_pressure: int) -> None:
         self.beats = 0
         self.lookups = 0
         self.depths: dict[str, int] = {}
-        self._self: Any = SimpleNamespace(
-            _config=GatewayConfig(window=window, back_pressure=back_pressure),
-            _depth=(float("-inf"), 0),
-            _beat=self._beat,
-            _home=None,
-            _pipeline=(),
-        )
-
-    def room(self, now: float) -> int:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gateway, "depths", self._look)
-            return GatewayWorker._room(self._self, now)
-
-    def send(self, count: int) -> None:
-        at, depth = self._self._depth
-        self._self._depth = (at, depth + count)
+        pressure = BackPressure(back_pressure, window, beat=self._beat, look=self._look)
+        self.room, self.send = pressure.room, pressure.sent
 
     def _beat(self) -> None:
         self.beats += 1
 
-    def _look(self, *_: object) -> dict[str, int]:
+    def _look(self) -> dict[str, int]:
         assert self.beats == self.lookups + 1, "what was sent is in the black box before depths are read"
         self.lookups += 1
         return self.depths
@@ -65,11 +45,21 @@ def test_where_no_mailbox_can_fill_up_nothing_is_looked_up() -> None:
     assert (pressed.lookups, pressed.beats) == (0, 0)
 
 
+def test_what_was_sent_since_the_last_look_takes_room_until_the_next_one() -> None:
+    pressed = Pressed(5000, 800)
+    pressed.depths = {"alpha": 100}
+    assert pressed.room(1.0) == 700
+    pressed.send(650)
+    assert pressed.room(1.004) == 50
+    assert pressed.lookups == 1
+    assert pressed.room(1.006) == 700
+
+
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.001, 0.01]), st.integers(0, 30), st.integers(0, 30))))
 def test_between_two_looks_what_is_sent_counts_and_room_is_never_given_twice(
     steps: list[tuple[float, int, int]],
 ) -> None:
-    pressed, now, waiting = Pressed(5000, 100), 1.0, 0
+    pressed, now, waiting = Pressed(5000, 20), 1.0, 0
     for pause_s, wanted, taken in steps:
         now += pause_s
         waiting = max(0, waiting - taken)
@@ -78,4 +68,4 @@ def test_between_two_looks_what_is_sent_counts_and_room_is_never_given_twice(
         sent = min(room, wanted)
         pressed.send(sent)
         waiting += sent
-        assert waiting <= 100
+        assert waiting <= 20
