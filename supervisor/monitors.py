@@ -15,7 +15,7 @@ __all__ = [
     "BusLimits",
     "Clock",
     "Door",
-    "Held",
+    "Lasting",
     "Rate",
     "Restarts",
     "Usage",
@@ -177,7 +177,7 @@ class Clock:
         return Fault("clock_jump", NODE, f"the clock was set {way} by {abs(jump_s):.1f} s")
 
 
-class Held:
+class Lasting:
     """How long each child has not been as it should be."""
 
     def __init__(self) -> None:

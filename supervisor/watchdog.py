@@ -44,7 +44,7 @@ from supervisor.monitors import (
     MIB,
     BusLimits,
     Clock,
-    Held,
+    Lasting,
     Rate,
     Restarts,
     Usage,
@@ -166,7 +166,7 @@ class WatchdogWorker:
         self._restarts = Restarts()
         self._violations = Rate()
         self._clock = Clock()
-        self._down = Held()
+        self._down = Lasting()
         self._seen: dict[str, list[Fault]] = {}
         self._next: dict[str, float] = {}
         self._tree: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from supervisor.monitors import (
     BusLimits,
     Clock,
     Door,
-    Held,
+    Lasting,
     Rate,
     Restarts,
     Usage,
@@ -153,7 +153,7 @@ def test_a_clock_that_drifts_is_not_told_however_long(drift_s: float, looks: int
 
 
 def test_who_is_not_as_he_should_be_is_named_after_a_while_and_begins_anew_once_he_was() -> None:
-    held = Held()
+    held = Lasting()
     assert held.longer_than(["kenny"], 30.0, 0.0) == []
     assert held.longer_than(["kenny", "kyle"], 30.0, 30.0) == []
     assert held.longer_than(["kenny", "kyle"], 30.0, 31.0) == [("kenny", 31.0)]
