@@ -54,6 +54,8 @@ _INCOMING = 64
 """Requests of one client that may wait here, each of up to 1 MiB."""
 _OUTGOING = 1000
 """Replies that may wait for one client; more are dropped."""
+_RECORD_S = 0.25
+"""An act is written down within so long, or logged as lost: whoever locks the file must not hold up the door."""
 _REBIND_S = 2.0
 _JOURNAL = "gateway.db"
 _WITHOUT_JOURNAL = frozenset({"status", "halt", "resume", "isolate", "release", "restart", "stop", "start"})
@@ -377,6 +379,7 @@ class GatewayWorker:
             raise RequestError(str(error), code=Code.BUSY) from error
         self._news.tell(request.op, reason=request.reason, by=request.who)
         self._remember(request)
+        self._record()  # it has taken effect, whatever becomes of this round
         return {"halted": halted, "halt_reason": request.reason if halted else None}
 
     def _deal(self, request: Request) -> dict[str, Any]:
@@ -405,10 +408,13 @@ class GatewayWorker:
         for way, answer in self._outcomes.wake(finished, held, time.monotonic()):
             self._send_reply(way, answer)
 
-    def _send_replies(self) -> None:
+    def _record(self) -> None:
         if self._done:
-            record_all(self._home, self._done)
+            record_all(self._home, self._done, patience_s=_RECORD_S)
             self._done.clear()
+
+    def _send_replies(self) -> None:
+        self._record()
         for way, answer in self._replies:
             self._send_reply(way, answer)
         self._replies.clear()

@@ -88,11 +88,17 @@ def record(
     return record_all(home, [Done(act, by, subject, reason, dict(details or {}))])
 
 
-def record_all(home: Home, acts: Sequence[Done]) -> bool:
-    """The same for several acts, with one commit."""
+def record_all(home: Home, acts: Sequence[Done], *, patience_s: float = 5.0) -> bool:
+    """The same for several acts, with one commit.
+
+    Args:
+        home, acts: Whose, and which.
+        patience_s: How long to wait for somebody else who writes.
+    """
     try:
         connection = open_database(home.data / FILE, Durability.POWER)
         try:
+            connection.set_busy_timeout(int(patience_s * 1000))
             connection.execute(_SCHEMA)
             with connection:
                 connection.executemany(

@@ -13,7 +13,7 @@ import pytest
 from ark.blackbox import read as read_box
 from ark.errors import JournalError
 from ark.home import Home
-from ark.interventions import FILE, read, record
+from ark.interventions import FILE, Done, read, record, record_all
 from tests.node import node, wait_until
 
 
@@ -66,3 +66,18 @@ def lines(home: Home, event: str) -> list[str]:
 def beats(home: Home, name: str) -> int:
     box = read_box(home.box(name))
     return box.loops if box else 0
+
+
+def test_a_file_that_somebody_else_locks_is_waited_for_no_longer_than_is_allowed(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    assert record(home, "halt", by="ada")
+    other = apsw.Connection(str(home.data / FILE))
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    assert not record_all(home, [Done("resume", "ada")], patience_s=0.1)
+    assert time.monotonic() - began < 3.0
+    assert "intervention_lost" in (home.logs / "supervision.log").read_text()
+    other.execute("ROLLBACK")
+    assert record_all(home, [Done("resume", "ada")], patience_s=0.1)
+    assert [act.act for act in read(home)] == ["halt", "resume"]
