@@ -255,6 +255,9 @@ class Supervisor(Actor):  # type: ignore[misc]
             incarnation, stuck_at = self._stacks.pop(name, (0, ""))
             stuck_at = stuck_at if incarnation == process.incarnation else ""
             obituary = write(name, process.incarnation, process.pid, code, self._home, stuck_at=stuck_at)
+            before = self._state.child(name)
+            if before is not None and before.leaving in ("operator", "sibling"):
+                obituary = msgspec.structs.replace(obituary, trace_id="")  # it was told to go: no signal did that
             if process.incarnation > self._forgiven.get(name, 0):
                 self._failures[name] = self._failed(name).after(obituary.trace_id, obituary.work)
             if code != EXIT_OK:

@@ -30,6 +30,9 @@ class Misbehaving(Middle):
                     if once is not None:
                         once.touch()
                     time.sleep(asked["for_s"])
+            case "wait":
+                while not Path(asked["file"]).exists():
+                    time.sleep(0.01)
             case "leak_memory":
                 if context.attempt == 1:
                     KEPT.append(bytearray(os.urandom(1 << 20) * asked["mib"]))

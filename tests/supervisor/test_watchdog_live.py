@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ark.blackbox import read as read_box
 from ark.interventions import read
 from ark.status import StatusDocument
 from tests.node import ECHO, Node, comes_back, ended, node, wait_until
@@ -193,6 +194,23 @@ def test_an_agent_with_more_patience_may_take_its_time() -> None:
         assert outcomes(one, traces) == ["executed"]
         assert one.child("beta")["restarts"] == 0
         assert not alerts(one, fault="hang")
+
+
+def test_who_is_restarted_in_the_midst_of_a_signal_again_and_again_does_not_make_a_dead_letter_of_it() -> None:
+    config = MISBEHAVING.replace("[agents.beta]\n", "[agents.beta]\npatience_s = 60\nshutdown_s = 0.1\n")
+    with watched(config) as one:
+        traces = inject(one, 1, does="wait", file=str(one.home.path / "go"))
+        for _ in range(4):
+            pid = one.child("beta")["pid"]
+            box = one.home.box("beta")
+            wait_until(lambda box=box: getattr(read_box(box), "trace_id", ""), "beta is at work")
+            with one.client() as client:
+                client.request("restart", agent="beta", reason="an operator in a hurry")
+            comes_back(one, "beta", pid)
+        (one.home.path / "go").touch()
+        assert outcomes(one, traces) == ["executed"]
+        assert one.status()["signals"]["dead_letters_ever"] == 0
+        assert not alerts(one, fault="failures")
 
 
 def test_the_same_agent_isolated_again_and_again_halts_trading_also_after_the_watchdog_was_killed() -> None:
