@@ -27,7 +27,8 @@ start: $(VENV)/.installed ## make the environment, install, and run the demo unt
 
 test: $(VENV)/.installed-test lint ## lint, types, layers, then every test but the long ones
 	@$(PROTECT)
-	$(BIN)/python -m pytest -n 2 $(PYTEST)
+	@# Three on two cores: many tests wait for processes.
+	$(BIN)/python -m pytest -n 3 $(PYTEST)
 
 lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

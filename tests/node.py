@@ -45,8 +45,11 @@ path = "{ROOT}"
 PATIENT = """
 [watchdog]
 missed = 10
+answers.failures = "warn"
+answers.failure_rate = "warn"
 """
-"""For tests that are not about hangs: a disk that stalls for two seconds must not look like one."""
+"""For tests that are not about the Watchdog: a disk that stalls for two seconds must not look like a hang, and an
+agent that is to die of several signals in a row must not be isolated for it."""
 
 
 def free_ports(count: int) -> list[int]:
