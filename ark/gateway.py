@@ -7,7 +7,7 @@ and publishes.
 from __future__ import annotations
 
 import time
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -378,8 +378,8 @@ class GatewayWorker:
         except NodeError as error:
             raise RequestError(str(error), code=Code.BUSY) from error
         self._news.tell(request.op, reason=request.reason, by=request.who)
-        self._remember(request)
-        self._record()  # it has taken effect, whatever becomes of this round
+        # At once, and alone: it has taken effect, whatever becomes of the rest of this round.
+        self._record([_done(request)])
         return {"halted": halted, "halt_reason": request.reason if halted else None}
 
     def _deal(self, request: Request) -> dict[str, Any]:
@@ -389,7 +389,7 @@ class GatewayWorker:
 
     def _remember(self, request: Request, subject: str = "") -> None:
         """Keep who did what to whom: when what this round has written is committed, and before it is answered."""
-        self._done.append(Done(request.op, request.who, subject, request.reason.strip()))
+        self._done.append(_done(request, subject))
 
     # What goes out
 
@@ -408,13 +408,13 @@ class GatewayWorker:
         for way, answer in self._outcomes.wake(finished, held, time.monotonic()):
             self._send_reply(way, answer)
 
-    def _record(self) -> None:
-        if self._done:
-            record_all(self._home, self._done, patience_s=_RECORD_S)
-            self._done.clear()
+    def _record(self, acts: Sequence[Done]) -> None:
+        if acts:
+            record_all(self._home, acts, patience_s=_RECORD_S)
 
     def _send_replies(self) -> None:
-        self._record()
+        self._record(self._done)
+        self._done.clear()
         for way, answer in self._replies:
             self._send_reply(way, answer)
         self._replies.clear()
@@ -450,3 +450,7 @@ class GatewayWorker:
 
     def _beat(self) -> None:
         self._box.beat(epoch=self._sent_epoch, handled=self._handled, received=self._handled, sent=self._sent)
+
+
+def _done(request: Request, subject: str = "") -> Done:
+    return Done(request.op, request.who, subject, request.reason.strip())

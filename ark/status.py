@@ -15,7 +15,19 @@ from ark.storage import STORAGE
 __all__ = ["AlertStatus", "ChildStatus", "SignalCounts", "StatusDocument", "compose", "depths"]
 
 
-class ChildStatus(msgspec.Struct, kw_only=True):
+class _Figures(msgspec.Struct, kw_only=True):
+    """What the Watchdog knows of a child."""
+
+    health: float | None = None
+    requests: int | None = None
+    failures: int | None = None
+    failures_in_a_row: int | None = None
+    mean_latency_ms: float | None = None
+    memory_mb: float | None = None
+    descriptors: int | None = None
+
+
+class ChildStatus(_Figures, kw_only=True):
     """One child of the tree.
 
     Attributes:
@@ -51,13 +63,6 @@ class ChildStatus(msgspec.Struct, kw_only=True):
     mailbox_depth: int | None
     reason: str | None
     concern: str | None = None
-    health: float | None = None
-    requests: int | None = None
-    failures: int | None = None
-    failures_in_a_row: int | None = None
-    mean_latency_ms: float | None = None
-    memory_mb: float | None = None
-    descriptors: int | None = None
 
 
 class SignalCounts(msgspec.Struct, kw_only=True):
@@ -139,16 +144,6 @@ class StatusDocument(msgspec.Struct, kw_only=True):
     violations: int = 0
     refused: int = 0
     events: str | None = None
-
-
-class _Figures(msgspec.Struct):
-    health: float | None = None
-    requests: int | None = None
-    failures: int | None = None
-    failures_in_a_row: int | None = None
-    mean_latency_ms: float | None = None
-    memory_mb: float | None = None
-    descriptors: int | None = None
 
 
 class _Watched(msgspec.Struct):
