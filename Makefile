@@ -13,6 +13,8 @@ SOAK_S ?= 1800
 BIN := $(VENV)/bin
 # Git keeps no modes but one bit: whoever installs or tests takes the write bits from the rules.
 PROTECT := $(BIN)/python -c 'from graveyard.seal import write_protect; write_protect()'
+# Asked by Debian's packages before they start a service; 101 is a no.
+POLICY := /usr/sbin/policy-rc.d
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -45,7 +47,7 @@ seal: $(VENV)/.installed ## sign the rules in graveyard/ after a change for good
 unseal: ## let the rules in graveyard/ be edited; `make seal` afterwards
 	chmod u+w graveyard/*.py graveyard/seal.json
 
-services: ## get what tests need from outside: Node.js, two packages of npm, systemd-analyze, redis-server, faketime
+services: ## get what tests need from outside: Node.js, Redis, Prometheus, Alertmanager, Chromium, faketime
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 	  if ! command -v apt-get >/dev/null; then \
 	    echo "make services: Node.js 18 or newer is missing, and this is no Debian: install nodejs and npm" >&2; exit 1; \
@@ -83,6 +85,27 @@ services: ## get what tests need from outside: Node.js, two packages of npm, sys
 	    apt-get update -q; \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends faketime; \
 	  fi; \
+	fi
+	@# Debian starts and enables what it installs. Nobody who runs tests wants a Prometheus on port 9090 for it.
+	@missing=""; \
+	for each in promtool:prometheus amtool:prometheus-alertmanager chromium:chromium; do \
+	  command -v "$${each%%:*}" >/dev/null || missing="$$missing $${each##*:}"; \
+	done; \
+	if [ -n "$$missing" ] && { ! command -v apt-get || [ "$$(id -u)" != 0 ]; } >/dev/null; then \
+	  echo "make services: missing, and what needs them is not tested:$$missing; on Debian root gets it by this command" >&2; \
+	elif [ -n "$$missing" ]; then \
+	  if [ ! -e $(POLICY) ]; then \
+	    trap 'rm -f $(POLICY)' EXIT; \
+	    printf '#!/bin/sh\nexit 101\n' > $(POLICY); chmod 755 $(POLICY); \
+	  fi; \
+	  apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+	  for each in $$missing; do \
+	    if [ -d /run/systemd/system ] && [ -e "/lib/systemd/system/$$each.service" ]; then systemctl disable -q "$$each"; fi; \
+	    if { readlink /proc/[0-9]*/exe || true; } | grep -x "/usr/bin/$$each" >/dev/null; then \
+	      echo "make services: $$each was started, though nobody asked for it; run: sudo systemctl stop $$each" >&2; exit 1; \
+	    fi; \
+	  done; \
 	fi
 	@echo "services: Node.js $$(node --version), examples/node is ready, $$(redis-server --version | cut -d' ' -f1-3)"
 
