@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ark.interventions import Intervention
     from ark.message import Letter, Span
+    from ark.metrics import Metric
     from ark.ruling import Ruling
 
 __all__ = ["Agent", "Context", "Durability", "Effect", "Hold"]
@@ -165,6 +166,32 @@ class Context(Protocol):
         is refused for good reasons.
         """
 
+    def count(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
+        """Add to a counter once the batch at hand is committed; what is handled again is not counted twice.
+
+        Labels named `agent`, `version` and `track` are filled in. A label has few values, all known beforehand:
+        never a trace id, a symbol or a text from outside.
+
+        Raises:
+            AgentError: There is no counter of that name, or its labels are others.
+        """
+
+    def gauge(self, metric: str, value: float, /, **labels: str) -> None:
+        """Set a gauge once the batch at hand is committed; see `count`."""
+
+    def observe(self, metric: str, value: float, /, **labels: str) -> None:
+        """Count a value in a histogram once the batch at hand is committed; see `count`."""
+
+    def show(self, name: str, document: Any) -> None:
+        """Have the node's page show a document, the newest of that name, about a second after the commit.
+
+        For what is worth looking at and no metric, such as open positions. Costs nothing while nothing changes.
+
+        Args:
+            name: A plain word.
+            document: What msgspec can encode as JSON.
+        """
+
     def send(self, agent: str, notice: Any) -> None:
         """Send a notice to another agent once the batch at hand is committed. At most once: it may be lost."""
 
@@ -194,6 +221,8 @@ class Agent(Generic[Taken]):
     recalls: ClassVar[bool] = False
     """Whether the agent keeps its answers in tables of its own and gives them again through `recall`; the journal
     then records none. For agents whose answers are rows of theirs anyway, such as a ledger's."""
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    """The agent's own metrics, beside those of `ark.metrics`; their names should begin with that of the agent."""
     secrets: ClassVar[tuple[str, ...]] = ()
     """Names of secrets that the agent needs; the supervisor makes one for all who name the same."""
     version: ClassVar[str] = ""

@@ -31,7 +31,10 @@ from ark.home import Home
 from ark.host import EXIT_OK, load_object
 from ark.journal import Journal
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
+from ark.meters import Meters
+from ark.metrics import EDGES
 from ark.privacy import privacy_faults
+from ark.showing import Showing
 from ark.storage import RETRY_S, Trouble, naming, open_journal
 from ark.wire import Outbox, mailbox
 
@@ -77,6 +80,8 @@ class AgentWorker:
         self._openness: tuple[float, Mapping[str, str]] = (-math.inf, {})
         self._settings = {name: each.settings for name, each in config.agents.items()}
         self._pipeline = pipeline
+        self._meters = self._open_meters(config) if config.metrics.enabled else None
+        self._showing = Showing(lambda name: self._home.shown(duty.name, name))
         self._databases: dict[str, apsw.Connection] = {}
         self._outboxes: dict[str, Outbox] = {}
         self._counted_epoch = duty.epoch
@@ -119,6 +124,8 @@ class AgentWorker:
             interventions=lambda after: list(interventions.read(self._home, after=after)),
             opener=self._open,
             secrets={name: duty.secrets[name] for name in agent.secrets if name in duty.secrets},
+            meters=self._meters,
+            show=self._showing.put,
         )
         self._stage = Stage(
             agent,
@@ -129,6 +136,17 @@ class AgentWorker:
             note=self._box.note,
         )
         self._stage.setup()
+
+    def _open_meters(self, config: Config) -> Meters:
+        name, options = self._duty.name, self._duty.options
+        version = self._agent_class.version or options["version"]
+        return Meters(
+            self._home.page(name),
+            process=name,
+            edges=EDGES,
+            own=self._agent_class.metrics,
+            filled={"agent": name, "version": version, "track": options.get("track", "stable")},
+        )
 
     def _pause(self, seconds: float) -> None:
         """Wait, alive and ready to be stopped."""
@@ -159,8 +177,23 @@ class AgentWorker:
 
     def run(self) -> None:
         """Work until told to stop."""
-        with naming(self._files):
-            self._loop()
+        try:
+            with naming(self._files):
+                self._loop()
+        except Exception as error:
+            self._count_error(error)
+            raise
+
+    def _count_error(self, error: Exception) -> None:
+        """An error that ends the process is counted here, where it is known what it was."""
+        box = read(self._home.box(self._duty.name))
+        if self._meters is not None and box is not None:
+            self._meters.count(
+                "agent_method_errors_total",
+                agent=self._duty.name,
+                method=box.handler or "loop",
+                error_type=type(error).__name__,
+            )
 
     def _loop(self) -> None:
         inbox = self._inbox
@@ -273,6 +306,7 @@ class AgentWorker:
         return free
 
     def _beat(self) -> None:
+        self._showing.flush(time.monotonic())
         # What waits in the stage until its agent is ready counts as if it were in the mailbox.
         self._box.beat(
             epoch=self._stage.epoch,

@@ -10,6 +10,7 @@ import msgspec
 
 from ark.errors import AgentError
 from ark.message import EVENT, NOTICE, Envelope, Span, encode
+from ark.meters import Measured, Meters
 from ark.ruling import Ruling
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class StageContext:
         beat_age, free_bytes, privacy_faults, interventions: As in `Context`.
         opener: Opens a database of the agent's by name; the empty name is its journal.
         secrets: The secrets that this agent was given.
+        meters: Where it counts; None for nowhere.
+        show: As in `Context`.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class StageContext:
         free_bytes: Callable[[], int | None] = lambda: None,
         privacy_faults: Callable[[], Mapping[str, str]] = lambda: SOUND,
         interventions: Callable[[int], Sequence[Intervention]] = lambda after: (),
+        meters: Meters | None = None,
+        show: Callable[[str, Any], None] = lambda name, document: None,
     ) -> None:
         self.agent = agent
         self.version = version
@@ -72,6 +77,9 @@ class StageContext:
         self._secrets = dict(secrets)
         self._sent: list[tuple[str, int, msgspec.Raw]] = []
         self._failed = False
+        self._meters = meters
+        self._measured: list[Measured] = []
+        self.show = show
 
     @property
     def database(self) -> apsw.Connection:
@@ -102,6 +110,26 @@ class StageContext:
     def event(self, kind: str, **fields: Any) -> None:
         told = {"kind": kind, "at": self.now(), "agent": self.agent, **fields}
         self._sent.append(("gateway", EVENT, encode(told)))
+
+    def count(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
+        if self._meters is not None:
+            self._measured.append(Measured(self._meters.place(metric, "counter", labels), amount))
+
+    def gauge(self, metric: str, value: float, /, **labels: str) -> None:
+        if self._meters is not None:
+            self._measured.append(Measured(self._meters.place(metric, "gauge", labels), value))
+
+    def observe(self, metric: str, value: float, /, **labels: str) -> None:
+        if self._meters is not None:
+            place = self._meters.place(metric, "histogram", labels)
+            self._measured.append(Measured(place, value, self.trace_id, self.now()))
+
+    def settle_measured(self) -> None:
+        """Write down what was counted: what it belongs to is committed."""
+        if self._meters is not None and self._measured:
+            for each in self._measured:
+                self._meters.write(each)
+            self._measured.clear()
 
     def failed(self, reason: str) -> None:
         if not self._failed:

@@ -394,6 +394,8 @@ class Stage:
         self.epoch = max([self.epoch, *(each.epoch for each in envelopes if each.kind != NOTICE)])
         admitted = [each for each in envelopes if each.kind == NOTICE or each.epoch == self.epoch]
         self.dropped += len(envelopes) - len(admitted)
+        if len(admitted) < len(envelopes):
+            self.context.count("ark_agent_dropped_total", len(envelopes) - len(admitted))
         if self._stash and self._stash[0].epoch < self.epoch:
             self.dropped += len(self._stash)
             self._stash = [each for each in self._stash if each.epoch == self.epoch]
@@ -443,8 +445,7 @@ class Stage:
         self.agent.tick(context)
         self._note("", "")
         yield "ticked"
-        if journal:
-            journal.commit()
+        self._commit(now_ns)
         yield "committed"
         self._collect_sent()
         yield from self._process_stash(now_ns)
@@ -506,8 +507,7 @@ class Stage:
         self._note("", "")
         self.handled += len(batch)
         yield "handled"
-        if journal:
-            journal.commit()
+        self._commit(now_ns)
         if effects and journal:
             yield "intended"
             journal.begin()
@@ -521,10 +521,17 @@ class Stage:
                     outgoing[position] = self._answered(envelope, answer, received_ns, now_ns())
             self._note("", "")
             yield "performed"
-            journal.commit()
+            self._commit(now_ns)
         yield "committed"
         self._outgoing.extend(each for each in outgoing if each is not None)
         self._collect_sent()
+
+    def _commit(self, now_ns: Callable[[], int]) -> None:
+        if self._journal:
+            began_ns = now_ns()
+            self._journal.commit()
+            took_s = max(0, now_ns() - began_ns) / 1e9
+            self.context.observe("ark_journal_commit_seconds", took_s, owner=self.context.agent)
 
     def _recorded(self, envelope: Envelope) -> Answer | None:
         if self.agent.recalls:
@@ -544,12 +551,21 @@ class Stage:
         span = Span(self.context.agent, self.context.version, received_ns, answered_ns)
         spans = (*envelope.spans, span)
         payload = encode(answer)
-        self.work.count(answered_ns - received_ns, failed=self.context.take_failure())
+        self._count(envelope, max(0, answered_ns - received_ns))
         if self._successor == GATEWAY:
             self._check_outcome(payload)
         if self._journal and not self.agent.recalls:
             self._journal.record_answer(envelope.seq, envelope.trace_id, bytes(payload), spans)
         return self._onward(envelope, payload, spans=spans)
+
+    def _count(self, envelope: Envelope, took_ns: int) -> None:
+        context = self.context
+        failed = context.take_failure()
+        self.work.count(took_ns, failed=failed)
+        context.count("ark_agent_signals_total", attempt="first" if envelope.attempt == 1 else "again")
+        context.observe("ark_agent_latency_seconds", took_ns / 1e9)
+        if failed:
+            context.count("ark_agent_failures_total")
 
     def _held(self, envelope: Envelope, hold: Hold, received_ns: int, held_ns: int) -> tuple[str, Envelope]:
         agent = self.context.agent
@@ -622,6 +638,7 @@ class Stage:
         )
 
     def _collect_sent(self) -> None:
+        self.context.settle_measured()
         for destination, kind, payload in self.context.take_sent():
             sender = self.context.agent
             self._outgoing.append((destination, Envelope(kind, sender, "", 0, self.epoch, 0, payload)))

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 import ark
-from ark import blackbox, seal
+from ark import blackbox, meters, seal
 from ark.blackbox import read
 from ark.config import Config, is_beyond_loopback
 from ark.control import Duty
@@ -287,6 +287,8 @@ class Guardian:
             self._home.reserve()
             for name in _names(tree(self._config, ark.__version__)):
                 blackbox.prepare(self._home.box(name))
+                if self._config.metrics.enabled:
+                    meters.prepare(self._home.page(name))
             self._home.write_node(self._facts())
             self._home.keep_settings(msgspec.to_builtins(self._config))
         except OSError as error:

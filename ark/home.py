@@ -28,7 +28,7 @@ _RESERVE = 4096
 """Bytes that are set aside for a halt on a full disk."""
 _REPORT_FRESH_S = 10.0
 """What the Watchdog said so long ago tells nothing of now."""
-_FOLDERS = ("run", "run/box", "keys", "data", "releases", "backups", "logs")
+_FOLDERS = ("run", "run/box", "run/metrics", "run/shown", "keys", "data", "releases", "backups", "logs")
 
 
 class _Report(msgspec.Struct):
@@ -66,6 +66,7 @@ class Home:
         self.data = self.path / "data"
         self.logs = self.path / "logs"
         self.keys = self.path / "keys"
+        self.pages = self.run / "metrics"
         self.node_file = self.run / "node.json"
         self.watchdog_file = self.run / "watchdog.json"
         self._lock_file = self.run / "lock"
@@ -112,6 +113,14 @@ class Home:
     def box(self, name: str) -> Path:
         """The black box of a process."""
         return self.run / "box" / name
+
+    def page(self, name: str) -> Path:
+        """The page on which a process counts what it does."""
+        return self.pages / f"{name}.page"
+
+    def shown(self, agent: str, name: str) -> Path:
+        """What an agent shows on the node's page under a name."""
+        return self.run / "shown" / f"{agent}.{name}.json"
 
     def stack(self, name: str) -> Path:
         """Where a process that is asked says where it is stuck."""
@@ -452,17 +461,22 @@ class Home:
         return found
 
     def clear_run(self, *, keep_boxes: bool = False) -> None:
-        """Take away the sockets and black boxes of a tree that is down.
+        """Take away the sockets, black boxes and pages of metrics of a tree that is down.
 
         Args:
-            keep_boxes: Only empty the black boxes: on a full disk there is no room for new ones.
+            keep_boxes: Only empty the black boxes: on a full disk there is no room for new ones. Pages stay as they
+                are: the node is the same, and goes on counting.
         """
         with suppress(OSError):  # read-only now; whoever binds a socket takes an old one away himself
             self.watchdog_file.unlink(missing_ok=True)
             for path in (
                 *self.run.glob("*.sock"),
                 *self.run.glob("*.stack"),
-                *(() if keep_boxes else self.run.glob("box/*")),
+                *(
+                    ()
+                    if keep_boxes
+                    else (*self.run.glob("box/*"), *self.pages.glob("*"), *self.run.glob("shown/*"))
+                ),
             ):
                 path.unlink(missing_ok=True)
             for path in self.run.glob("box/*"):

@@ -17,6 +17,7 @@ from ark.agent import Agent, Effect
 from ark.errors import AgentError
 from ark.interventions import Intervention
 from ark.message import Span
+from ark.metrics import REGISTRY, Kind, Metric, check
 from ark.ruling import Ruling
 
 __all__ = ["TestContext", "drive"]
@@ -36,6 +37,9 @@ class TestContext:
         sent: Notices as pairs of agent and notice, in order.
         events: Events as pairs of kind and fields, in order.
         failures: The reasons of `failed`, in order.
+        measured: What was counted and observed, and what gauges were set to: metric, labels and value, in order.
+        shown: The newest document of each name.
+        metrics: Metrics that may be used beside those of `ark.metrics`: the agent's own.
     """
 
     __test__ = False
@@ -68,6 +72,9 @@ class TestContext:
         self.sent: list[tuple[str, Any]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.failures: list[str] = []
+        self.measured: list[tuple[str, dict[str, str], float]] = []
+        self.shown: dict[str, Any] = {}
+        self.metrics: tuple[Metric, ...] = ()
         self._secrets = dict(secrets or {})
         self._databases: dict[str, apsw.Connection] = {}
 
@@ -112,6 +119,23 @@ class TestContext:
 
     def failed(self, reason: str) -> None:
         self.failures.append(reason)
+
+    def count(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
+        self._measure(metric, "counter", labels, amount)
+
+    def gauge(self, metric: str, value: float, /, **labels: str) -> None:
+        self._measure(metric, "gauge", labels, value)
+
+    def observe(self, metric: str, value: float, /, **labels: str) -> None:
+        self._measure(metric, "histogram", labels, value)
+
+    def _measure(self, metric: str, kind: Kind, labels: dict[str, str], value: float) -> None:
+        known = {**REGISTRY, **{each.name: each for each in self.metrics}}
+        check(known, metric, kind, {"agent", "version", "track", *labels}, given=labels)
+        self.measured.append((metric, labels, value))
+
+    def show(self, name: str, document: Any) -> None:
+        self.shown[name] = msgspec.json.decode(msgspec.json.encode(document))
 
     def send(self, agent: str, notice: Any) -> None:
         if agent not in self.pipeline:

@@ -1,0 +1,226 @@
+"""The registry: every metric of ARK in one place, with its unit, its labels, and who uses it.
+
+What is not in here is not exposed; what nobody uses is not in here (a test looks at both). Names of the original
+system keep their spelling where its dashboards expect them; those in milliseconds are derived from the histogram in
+seconds when they are exposed (`Metric.derived_from`).
+
+No label ever holds a trace id, a symbol of a signal or a text from outside: the values of each label come from a
+small set, and a page (`ark.meters`) bounds how many series one metric can have, whatever happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from ark.errors import AgentError
+
+__all__ = ["EDGES", "EDGES_S", "REGISTRY", "Kind", "Metric", "check", "edges"]
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+# fmt: off
+EDGES_S = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0
+)
+# fmt: on
+"""Upper edges of a histogram's buckets in seconds: the original's 14, some below and some above them. The limits of
+the objectives come to them, so that the share within a limit is counted and not estimated; see `edges`."""
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric.
+
+    Attributes:
+        name: As it is exposed; a counter ends in `_total`.
+        kind: `counter`, `gauge` or `histogram`.
+        help: What it says, in one line.
+        unit: Of its value: `seconds`, `bytes`, `ratio`, `hertz`, `currency`; empty for plain numbers.
+        labels: The names of its labels.
+        used_by: Who looks at it: `alert:NAME`, `panel:TITLE`, `slo:NAME`, `judge:NAME`, `page`.
+        derived_from: The histogram of which it is another view, with other units and fewer labels.
+        scale: What each value of that is multiplied by.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    used_by: tuple[str, ...] = ()
+    derived_from: str = ""
+    scale: float = 1.0
+
+
+def edges(limits_s: Iterable[float]) -> tuple[float, ...]:
+    """The upper edges of all buckets, seconds, rising.
+
+    Args:
+        limits_s: The limits of latency objectives; each becomes an edge.
+    """
+    return tuple(sorted({*EDGES_S, *limits_s}))
+
+
+EDGES = edges((0.12, 0.4))
+"""The edges with the default limits."""
+
+
+def check(
+    known: Mapping[str, Metric], name: str, kind: Kind, labels: Iterable[str], *, given: Iterable[str]
+) -> Metric:
+    """The metric of that name, kind and labels.
+
+    Args:
+        known: All that there are.
+        name, kind: Of the metric.
+        labels: Names of labels of which there is a value.
+        given: Those of them that were given for this metric, and must all be labels of it.
+
+    Raises:
+        AgentError: There is none.
+    """
+    metric = known.get(name)
+    if metric is None:
+        raise AgentError(f"there is no metric {name!r}", hint="an agent names its own in its class's `metrics`")
+    if metric.kind != kind:
+        raise AgentError(f"metric {name} is a {metric.kind}, not a {kind}")
+    if not set(given) <= set(metric.labels) <= set(labels):
+        named = ", ".join(metric.labels) or "no labels"
+        raise AgentError(f"metric {name} has {named}, but was given {', '.join(sorted(given)) or 'none'}")
+    return metric
+
+
+def _counter(name: str, help: str, *labels: str, unit: str = "") -> Metric:
+    return Metric(name=name, kind="counter", help=help, labels=labels, unit=unit)
+
+
+def _gauge(name: str, help: str, *labels: str, unit: str = "") -> Metric:
+    return Metric(name=name, kind="gauge", help=help, labels=labels, unit=unit)
+
+
+def _histogram(name: str, help: str, *labels: str) -> Metric:
+    return Metric(name=name, kind="histogram", help=help, labels=labels, unit="seconds")
+
+
+_AGENT = ("agent", "version", "track")
+"""The labels that the host fills in: who, in which version, and on which track, `stable` or `canary`."""
+
+_SIGNALS = (
+    _counter("ark_signals_accepted_total", "Signals that were accepted, over the life of the home."),
+    _counter("ark_signals_completed_total", "Signals that have their outcome, over the life of the home."),
+    _counter("ark_outcomes_total", "Outcomes by status, since the home is counted.", "status"),
+    _histogram("ark_decision_latency_seconds", "From acceptance to outcome, unless a person was asked."),
+    _counter("ark_slo_events_total", "Events that an objective counts, good or bad.", "slo", "result"),
+    _counter("ark_ethics_drift_total", "Outcomes with an order that no decision approved."),
+    _counter("ark_violations_total", "Outcomes that the rule book itself denied."),
+    _counter("ark_dead_letters_total", "Signals that the pipeline gave up on."),
+    _gauge("ark_dead_letters_open", "Dead letters that nobody has dealt with."),
+    _gauge("ark_signals_in_flight", "Accepted signals without an outcome that are not held."),
+    _gauge("ark_signals_held", "Signals that wait for a person."),
+    _gauge("ark_oldest_signal_age_seconds", "Age of the oldest signal in flight; 0 for none.", unit="seconds"),
+    _counter("ark_requests_total", "Requests at the front door, by what came of them.", "operation", "code"),
+    _counter("ark_signals_resent_total", "Signals that were sent into the pipeline again."),
+    _histogram("ark_journal_commit_seconds", "What a commit to a journal took.", "owner"),
+    _gauge("ark_journal_bytes", "Size of a process's databases.", "owner", unit="bytes"),
+)
+
+_AGENTS = (
+    _counter("ark_agent_signals_total", "Signals that an agent answered.", *_AGENT, "attempt"),
+    _counter("ark_agent_failures_total", "Signals that an agent called failed.", *_AGENT),
+    _histogram("ark_agent_latency_seconds", "From taking a signal to its answer.", *_AGENT),
+    _counter("ark_agent_dropped_total", "Envelopes of an older epoch that an agent dropped.", "agent"),
+    _counter("ark_series_dropped_total", "Values that a full page of metrics had no room for.", "process"),
+)
+
+_TREE = (
+    _gauge("ark_child_up", "1 while the child runs.", "name", "kind", "version"),
+    _counter("ark_child_restarts_total", "Starts of a child after the first one.", "name"),
+    _gauge("ark_heartbeat_age_seconds", "Since the child's loop went round.", "name", unit="seconds"),
+    _gauge("ark_mailbox_depth", "Envelopes that were sent to an agent and not taken yet.", "name"),
+    _gauge("ark_memory_bytes", "Resident memory.", "name", unit="bytes"),
+    _gauge("ark_descriptors", "Open file descriptors.", "name"),
+    _gauge("ark_ready", "1 while the node accepts and every agent works."),
+    _gauge("ark_halted", "1 while trading is halted."),
+    _gauge("ark_seal_intact", "1 while the seal of the rule book is whole."),
+    _gauge("ark_alerts_standing", "Faults that stand, as the Watchdog tells of them.", "fault", "severity"),
+    _gauge("ark_disk_free_bytes", "Free space under the node's home.", unit="bytes"),
+    _gauge("ark_disk_size_bytes", "Size of the disk under the node's home.", unit="bytes"),
+    _gauge("ark_build_info", "1; what runs.", "version"),
+    _counter("watchdog_quarantines_total", "Agents that the Watchdog isolated.", "agent", "reason", "track"),
+    _counter("agent_heartbeat_failures_total", "Processes that were found hung.", "agent"),
+    _counter("watchdog_events_total", "Alerts that the Watchdog told.", "event_type", "agent", "severity"),
+    _gauge("redis_stream_depth", "Entries that wait in the feed's stream.", "stream"),
+)
+
+_TRADING = (
+    _gauge("kyle_ingest_rate", "Signals that Kyle took a second, over the last minute.", unit="hertz"),
+    _gauge("ark_feed_age_seconds", "Age of the newest bar of a feed.", "feed", unit="seconds"),
+    _gauge("joey_pattern_confidence_avg", "Mean confidence of the last 100 setups.", unit="ratio"),
+    _counter("ark_setups_total", "Setups by pattern; `none` for signals without one.", "pattern"),
+    _counter("graveyard_validations_total", "Plans that were held against the rule book."),
+    _counter("hrm_denials_total", "Rules that denied.", "rule_id", "agent", "action_type", "track"),
+    _counter("ark_decisions_total", "Decisions by what came of them and who decided.", "result", "level"),
+    _counter("ark_breaker_trips_total", "Circuit breakers that opened.", "breaker"),
+    _gauge("ark_equity", "Equity of the account.", unit="currency"),
+    _gauge("ark_exposure_ratio", "Value at risk in open positions and reservations, of equity.", unit="ratio"),
+    _gauge("ark_drawdown_ratio", "Fall of equity below its highest.", unit="ratio"),
+    _gauge("ark_open_positions", "Open positions."),
+    _gauge("kenny_exec_success_rate", "Share of the last 100 approved plans that were executed.", unit="ratio"),
+    _counter("ark_orders_total", "Orders by what became of them.", "broker", "status"),
+    _histogram("ark_broker_request_seconds", "What a request to the broker took.", "broker", "operation"),
+    _counter("ark_broker_errors_total", "Requests to the broker that failed.", "broker", "operation"),
+    _counter("ark_ledger_rows_total", "Rows of the ledger."),
+    _counter("ark_audit_disagreements_total", "Outcomes over which the agents disagree."),
+)
+
+_OBJECTIVES = (
+    _gauge("ark_slo_objective_ratio", "The share of good events that is promised.", "slo", unit="ratio"),
+    _gauge("ark_slo_budget_remaining_ratio", "What is left of the error budget.", "slo", unit="ratio"),
+    _gauge("ark_slo_burn_rate", "How fast the budget is spent; 1 spends it in its period.", "slo", "window"),
+)
+
+
+def _derived(name: str, source: str, help: str, *labels: str, scale: float = 1000.0) -> Metric:
+    return Metric(
+        name=name,
+        kind="histogram",
+        help=help,
+        labels=labels,
+        unit="milliseconds" if scale == 1000.0 else "seconds",
+        derived_from=source,
+        scale=scale,
+    )
+
+
+_ORIGINAL = (
+    _derived("ark_pass_latency_ms", "ark_decision_latency_seconds", "From acceptance to outcome."),
+    _derived("hrm_eval_latency_ms", "ark_agent_latency_seconds", "HRM's time for a signal."),
+    _derived("state_write_latency_ms", "ark_journal_commit_seconds", "What a commit to a journal took."),
+    _derived(
+        "state_operation_latency_ms", "ark_journal_commit_seconds", "What a journal took.", "operation", "agent"
+    ),
+    _derived("handle_latency_ms", "ark_agent_latency_seconds", "An agent's time for a signal.", "agent"),
+    _derived("decision_latency", "ark_decision_latency_seconds", "From acceptance to outcome.", scale=1.0),
+    _derived("eval_duration", "ark_agent_latency_seconds", "HRM's time for a signal.", scale=1.0),
+    _counter("agent_method_errors_total", "Errors that ended an agent.", "agent", "method", "error_type"),
+    _counter("state_operations_total", "Operations on journals.", "operation", "agent"),
+    _counter("handle_success_total", "Signals that an agent answered and did not call failed.", "agent"),
+    _counter("handle_failure_total", "Signals that an agent failed at.", "agent", "error_type"),
+    *(
+        _counter(f"{name}_operations_total", f"Signals that {name} answered.", "agent")
+        for name in ("kyle", "joey", "hrm", "kenny", "aletheia")
+    ),
+    _counter("signals_processed_total", "Signals that have their outcome."),
+    _gauge("active_agents", "Agents that run."),
+    _gauge("quarantine_count", "Agents that are isolated."),
+    _gauge("agent_state_running", "1 while the agent runs.", "agent"),
+    _gauge("agent_state_mailbox_depth", "Envelopes that wait for the agent.", "agent"),
+)
+"""Names of the original that have a better one above; its dashboards find them all the same."""
+
+REGISTRY: Mapping[str, Metric] = {
+    each.name: each for each in (*_SIGNALS, *_AGENTS, *_TREE, *_TRADING, *_OBJECTIVES, *_ORIGINAL)
+}
+"""Every metric by its name."""
