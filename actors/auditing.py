@@ -1,8 +1,8 @@
 """What Aletheia judges by: pure functions of a case and of who had it.
 
-`audit` asks whether every agent had the signal, in order, and whether their claims agree. `conclude` says, in
-one status and one line, how the signal ended. No agent is believed about itself where another agent, or the
-bytes that HRM tagged, say it too.
+`audit` asks whether every agent had the signal, in order (`ark.continuity`), and whether their claims agree.
+`conclude` says, in one status and one line, how the signal ended. No agent is believed about itself where another
+agent, or the bytes that HRM tagged, say it too.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ from typing import Any, Literal
 import msgspec
 
 from actors.messages import Case, Plan
+from ark import continuity
 from ark.message import Span
 
-__all__ = ["CLOCK_TOLERANCE_NS", "Status", "audit", "conclude"]
-
-CLOCK_TOLERANCE_NS = 50_000_000
-"""By how much an agent may seem to take a signal before the one ahead of it let go: 50 ms. Agents of one
-machine share a clock, which time synchronisation may set back; agents of two machines have two clocks."""
+__all__ = ["Status", "audit", "conclude"]
 
 Status = Literal["executed", "denied", "no_setup", "expired", "failed", "held"]
 
@@ -38,25 +35,13 @@ def audit(case: Case, spans: Sequence[Span], pipeline: Sequence[str], name: str)
         name: The name of the agent that asks; it and whoever comes after it is not expected in `spans`.
 
     Returns:
-        Whether every agent before had the signal exactly once and in order, and every disagreement in words.
+        Whether every agent before had the signal exactly once and in order (see `ark.continuity`), and every
+        disagreement in words.
     """
     expected = tuple(pipeline[: pipeline.index(name)]) if name in pipeline else tuple(pipeline)
-    gaps = list(_gaps(spans, expected))
+    gaps = continuity.faults(spans, expected)
     claims = list(_disagreements(case))
     return not gaps, gaps + claims
-
-
-def _gaps(spans: Sequence[Span], expected: tuple[str, ...]) -> Iterator[str]:
-    seen = tuple([span.agent for span in spans])
-    if seen != expected:
-        yield f"it passed {', '.join(seen) or 'nobody'} instead of {', '.join(expected) or 'nobody'}"
-    before = None
-    for span in spans:
-        if span.out_ns < span.in_ns - CLOCK_TOLERANCE_NS:
-            yield f"{span.agent} let go of it before taking it"
-        if before is not None and span.in_ns < before.out_ns - CLOCK_TOLERANCE_NS:
-            yield f"{span.agent} took it before {before.agent} let go"
-        before = span
 
 
 def _disagreements(case: Case) -> Iterator[str]:
