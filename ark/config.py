@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from ark.errors import ConfigError
 from ark.redis_link import check_url, split_password
+from ark.slo import check, definitions
 
 __all__ = [
     "AgentConfig",
@@ -27,6 +28,7 @@ __all__ = [
     "MetricsConfig",
     "PipelineConfig",
     "RedisConfig",
+    "SloConfig",
     "SupervisionConfig",
     "WatchdogConfig",
     "is_beyond_loopback",
@@ -38,6 +40,7 @@ RESERVED = ("root", "gateway", "watchdog", "exporter", "deployer", "feed", "pipe
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Millis = Annotated[float, Meta(gt=0, le=86_400_000)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,15}\Z")]
 
 
@@ -305,11 +308,38 @@ class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_depth: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1000
 
 
+class SloConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The service level objectives, see "Service level objectives" in operations.md. That every outcome has its row
+    in the ledger, and that nothing is decided otherwise than the rule book says, are invariants without a setting.
+
+    An objective so low that one of its burn alerts could never fire is refused.
+
+    Attributes:
+        availability: The share of signals that must not end as failed or expired.
+        latency_ms: The time that a decision may take, from the acceptance of the signal to its outcome.
+        latency_share: The share of decisions that must keep to it.
+        hrm_latency_ms: The time that HRM may take for a signal.
+        hrm_latency_share: The share of signals for which it must keep to it.
+        window_s: Over how long it is judged whether an objective is met now.
+        budget_days: Over how long the share of bad events may be spent, and for how long one violation of an
+            invariant stands.
+    """
+
+    availability: Annotated[float, Meta(gt=0, lt=1)] = 0.995
+    latency_ms: Millis = 400.0
+    latency_share: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    hrm_latency_ms: Millis = 120.0
+    hrm_latency_share: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    window_s: Annotated[float, Meta(ge=60, le=86_400)] = 300.0
+    budget_days: Annotated[int, Meta(ge=7, le=90)] = 30
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
     gateway: GatewayConfig = GatewayConfig()
     metrics: MetricsConfig = MetricsConfig()
+    slo: SloConfig = SloConfig()
     pipeline: PipelineConfig = PipelineConfig()
     supervision: SupervisionConfig = SupervisionConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
@@ -338,6 +368,10 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "ARK_GATEWAY_STALL_S": ("gateway", "stall_s"),
     "ARK_METRICS_LISTEN": ("metrics", "listen"),
     "METRICS_SERVER_ENABLED": ("metrics", "enabled"),
+    "SLO_AVAILABILITY_TARGET": ("slo", "availability"),
+    "SLO_P95_LATENCY_MS": ("slo", "latency_ms"),
+    "SLO_HRM_EVAL_LATENCY_MS": ("slo", "hrm_latency_ms"),
+    "SLO_WINDOW_SECONDS": ("slo", "window_s"),
     "ARK_SUPERVISION_INTENSITY": ("supervision", "intensity"),
     "ARK_SUPERVISION_PERIOD_S": ("supervision", "period_s"),
     "ARK_WATCHDOG_MISSED": ("watchdog", "missed"),
@@ -436,6 +470,8 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
         )
     _check_endpoints(config, where)
     _check_webhook(config.watchdog.webhook, where)
+    for slo in definitions(config.slo):
+        check(slo, where)
     gateway = msgspec.structs.replace(config.gateway, curve=_wants_curve(config.gateway, where))
     if config.redis.url:
         check_url(config.redis.url, where)
@@ -581,6 +617,7 @@ def _fields(prefix: str) -> tuple[msgspec.structs.FieldInfo, ...]:
         "": Config,
         "gateway": GatewayConfig,
         "metrics": MetricsConfig,
+        "slo": SloConfig,
         "pipeline": PipelineConfig,
         "supervision": SupervisionConfig,
         "watchdog": WatchdogConfig,
