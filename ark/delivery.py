@@ -93,6 +93,7 @@ class Pending(msgspec.Struct):
         sent_in: The epoch in which it was sent last and is still under way, 0 for none.
         held: What a person must decide about it; None where nobody must.
         ruling: How a person did.
+        accepted_at: Seconds since the epoch.
     """
 
     seq: int
@@ -107,6 +108,7 @@ class Pending(msgspec.Struct):
     sent_in: int = 0
     held: Held | None = None
     ruling: Ruling | None = None
+    accepted_at: float = 0.0
 
     @property
     def is_parked(self) -> bool:
@@ -154,6 +156,11 @@ class Dispatcher:
     def first_seq(self) -> int | None:
         """The number of the oldest unfinished signal, None where there is none."""
         return next((pending.seq for pending in self._unfinished.values()), None)
+
+    @property
+    def oldest(self) -> Pending | None:
+        """The signal that was accepted first of those that have no outcome and wait for nobody."""
+        return next((pending for pending in self._unfinished.values() if not pending.is_parked), None)
 
     def find(self, trace_id: str) -> Pending | None:
         """The unfinished signal of that trace, if there is one."""

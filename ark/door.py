@@ -17,8 +17,10 @@ from ark.delivery import STRIKES, Dispatcher, Pending
 from ark.intake import Intake, read_hold
 from ark.letters import Act, DeadLetter, anew
 from ark.message import Envelope
+from ark.metrics import edges
 from ark.ruling import Ruling, rule
 from ark.signal import Signal
+from ark.tally import Limits, Tally
 
 __all__ = ["DEADLINE", "UNANSWERED", "Door", "Finished"]
 
@@ -55,12 +57,31 @@ class Door:
         epoch: The epoch that the supervisor told.
         window, stall_s: See `Dispatcher`.
         secret: What rulings are tagged with.
+        limits: What the objectives about latency ask for.
+
+    Attributes:
+        tally: What is counted of the outcomes.
     """
 
     def __init__(
-        self, intake: Intake, *, epoch: int, window: int = 512, stall_s: float = 30.0, secret: bytes = b""
+        self,
+        intake: Intake,
+        *,
+        epoch: int,
+        window: int = 512,
+        stall_s: float = 30.0,
+        secret: bytes = b"",
+        limits: Limits | None = None,
     ) -> None:
         self.intake = intake
+        limits = limits or Limits()
+        kept = intake.tally()
+        self.tally = Tally(
+            kept,
+            None if kept else intake.statuses(),
+            limits=limits,
+            edges=edges((limits.decision_s, limits.judge_s)),
+        )
         self._secret = secret
         self._deadlines: list[tuple[float, str]] = []
         self.dispatcher = Dispatcher(epoch=epoch, window=window, stall_s=stall_s)
@@ -92,6 +113,11 @@ class Door:
         """When `expire` should be called next, seconds since the epoch; None where nothing is held."""
         return self._deadlines[0][0] if self._deadlines else None
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether `settle` will commit something."""
+        return self._writing
+
     def take_in(self, signal: Signal, now: float) -> tuple[str, str]:
         """Take one valid signal.
 
@@ -119,12 +145,17 @@ class Door:
         """Whether a signal is accepted and has no outcome."""
         return trace_id in self._fresh or self.dispatcher.find(trace_id) is not None
 
-    def finish(self, envelope: Envelope) -> None:
-        """Take an outcome from the last agent; one that comes again changes nothing."""
+    def finish(self, envelope: Envelope, now: float) -> None:
+        """Take an outcome from the last agent; one that comes again changes nothing.
+
+        Args:
+            envelope: Of the kind `OUTCOME`.
+            now: Seconds since the epoch.
+        """
         pending = self.dispatcher.finish(envelope.trace_id)
         if pending is not None:
             outcome = bytes(envelope.payload)
-            self._record(pending, msgspec.msgpack.decode(outcome, type=_Status).status, outcome)
+            self._record(pending, msgspec.msgpack.decode(outcome, type=_Status).status, outcome, now)
 
     def hold(self, envelope: Envelope, now: float) -> Pending | None:
         """Take an agent's word that a person must decide.
@@ -241,7 +272,7 @@ class Door:
                 expelled.append(pending)
         for pending in self.dispatcher.hopeless():
             self.dispatcher.finish(pending.trace_id)
-            self._record(pending, "failed", msgspec.msgpack.encode(_given_up(pending)))
+            self._record(pending, "failed", msgspec.msgpack.encode(_given_up(pending)), now)
         return expelled
 
     def settle(self) -> list[Finished]:
@@ -254,8 +285,7 @@ class Door:
             The signals that were finished meanwhile.
         """
         if self._writing:
-            self.intake.commit()
-            self._writing = False
+            self._commit()
         for pending in self._fresh.values():
             self.dispatcher.accept(pending)
         self._fresh.clear()
@@ -267,8 +297,10 @@ class Door:
         self.unfinished_bytes += len(pending.payload)
         self._fresh[pending.trace_id] = pending
 
-    def _record(self, pending: Pending, status: str, outcome: bytes) -> None:
+    def _record(self, pending: Pending, status: str, outcome: bytes, now: float) -> None:
         self._write(durable=False)
+        took_s, ruled = now - pending.accepted_at, pending.ruling is not None
+        self.tally.add(pending.trace_id, status, outcome, took_s=took_s, ruled=ruled, now=now)
         oldest = (self.dispatcher.first_seq, next((each.seq for each in self._fresh.values()), None))
         first_open = min((seq for seq in oldest if seq is not None), default=pending.seq)
         self.intake.finish(pending, status, outcome, first_open=first_open)
@@ -295,11 +327,16 @@ class Door:
             self.unfinished_bytes -= pending.held.size
             pending.held = None
 
+    def _commit(self) -> None:
+        if self.tally.is_changed:
+            self.intake.keep_tally(self.tally.content)
+        self.intake.commit()
+        self._writing = False
+
     def _write(self, *, durable: bool) -> None:
         """Be in a transaction that is at least so durable."""
         if self._writing and durable and not self._durable:
-            self.intake.commit()
-            self._writing = False
+            self._commit()
         if not self._writing:
             self.intake.begin(durable=durable)
             self._writing, self._durable = True, durable

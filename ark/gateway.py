@@ -33,6 +33,7 @@ from ark.keys import Caller, Refusal, Refusals
 from ark.letter_desk import LetterDesk
 from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
+from ark.meters import Meters
 from ark.news import News
 from ark.outcome_desk import OutcomeDesk
 from ark.protocol import Code, Request, Role
@@ -40,7 +41,6 @@ from ark.ruling import SECRET
 from ark.signal_desk import SignalDesk
 from ark.status import SignalCounts, compose, depths
 from ark.storage import RETRY_S, STORAGE, Trouble, naming, open_journal
-from ark.tally import Tally
 from ark.tree_desk import TreeDesk
 from ark.wire import Outbox, Route, bind, mailbox
 
@@ -84,7 +84,8 @@ class GatewayWorker:
         self._letters: LetterDesk
         self._tree = TreeDesk(duty.name, self._pipeline, say=control.say, remember=self._remember)
         self._news = News(Log(self._home.logs / "supervision.log"))
-        self._tally = Tally()
+        self._meters = Meters(self._home.page(duty.name), process=duty.name) if config.metrics.enabled else None
+        self._next_show = 0.0
         self._refusals = Refusals()
         self._pressure = BackPressure(
             self._config.back_pressure,
@@ -223,18 +224,25 @@ class GatewayWorker:
                 return
             self._handled += 1
             way: Route = (door, route)
+            op, code = "", "ok"
             try:
                 if len(route) > 2 or any(route[1:]):  # a client's name, and the empty delimiter of a REQ
                     way = (door, route[:1])
                     raise RequestError("a request is one frame", code=Code.MALFORMED)
                 request = self._admit(frame, caller)
+                op = request.op
                 fields = self._answer(request, way)
+                if fields is not None and fields.get("ok") is False:
+                    code = fields["error"]["code"]
                 answer = None if fields is None else protocol.reply(request.id, **fields)
             except RequestError as error:
-                if error.code == Code.FORBIDDEN:
-                    op = protocol.named_op(frame)
+                op, code = protocol.named_op(frame), error.code
+                if code == Code.FORBIDDEN:
                     self._refuse(Refusal(caller.why or "forbidden", op, caller.name, caller.address))
                 answer = protocol.reply(protocol.request_id(frame), ok=False, error=protocol.error_body(error))
+            if self._meters is not None:
+                known = op if op in protocol.OPERATIONS else "other"
+                self._meters.count("ark_requests_total", operation=known, code=code)
             if answer is not None:
                 self._replies.append((way, answer))
             if time.monotonic() > until:
@@ -292,7 +300,7 @@ class GatewayWorker:
             for envelope in envelopes:
                 self._handled += 1
                 if envelope.kind == OUTCOME:
-                    self._door.finish(envelope)
+                    self._door.finish(envelope, time.time())
                 elif envelope.kind == HELD:
                     self._held.hold(envelope, time.time())
                 elif envelope.kind == EVENT:
@@ -360,8 +368,8 @@ class GatewayWorker:
             self._tree.children,
             self._pipeline,
             self._signals.counts if self._is_open else SignalCounts(),
-            outcomes=self._tally.outcomes,
-            violations=self._tally.violations,
+            outcomes=self._door.tally.outcomes if self._is_open else {},
+            violations=self._door.tally.violations if self._is_open else 0,
             refused=self._refusals.count,
             events=self._config.events,
         )
@@ -396,11 +404,14 @@ class GatewayWorker:
     def _settle(self) -> None:
         """Commit what this round has written, and only then let anything out."""
         self._held.expire(time.time())
+        is_writing, began = self._door.is_writing, time.perf_counter()
         finished = self._door.settle()
+        if is_writing and self._meters is not None:
+            took_s = time.perf_counter() - began
+            self._meters.observe("ark_journal_commit_seconds", took_s, owner=self._duty.name)
         self._letters.settled()
         for each in finished:
             self._news.publish(f"outcome.{each.symbol}", each.outcome)
-        self._tally.add(finished)
         held = self._held.settled()
         self._send_replies()
         self._dispatch()
@@ -431,6 +442,8 @@ class GatewayWorker:
         envelopes = dispatcher.due(now, most=self._pressure.room(now))
         if envelopes:
             self._sent += len(envelopes)
+            if self._meters is not None:
+                self._meters.count("ark_signals_resent_total", sum(each.attempt > 1 for each in envelopes))
             self._pressure.sent(len(envelopes))
             self._first.send(envelopes)
         elif self._first.is_blocked:
@@ -448,7 +461,32 @@ class GatewayWorker:
         except zmq.ZMQError:
             return
 
+    def _show(self) -> None:
+        """Write on the page what is known in full anyway; counters that stand in the journal are exact there."""
+        meters, door = self._meters, self._door
+        if meters is None:
+            return
+        counts, oldest = self._signals.counts, door.dispatcher.oldest
+        door.tally.show(meters)
+        for name, total in (
+            ("ark_signals_accepted_total", counts.accepted),
+            ("ark_signals_completed_total", counts.completed),
+            ("ark_dead_letters_total", counts.dead_letters_ever),
+        ):
+            meters.total(name, total or 0)
+        for name, value in (
+            ("ark_signals_in_flight", counts.in_flight),
+            ("ark_signals_held", counts.held),
+            ("ark_dead_letters_open", counts.dead_letters),
+        ):
+            meters.gauge(name, value or 0)
+        meters.gauge("ark_oldest_signal_age_seconds", max(0.0, time.time() - oldest.accepted_at) if oldest else 0.0)
+
     def _beat(self) -> None:
+        now = time.monotonic()
+        if self._is_open and now >= self._next_show:
+            self._next_show = now + self._beat_s
+            self._show()
         self._box.beat(epoch=self._sent_epoch, handled=self._handled, received=self._handled, sent=self._sent)
 
 

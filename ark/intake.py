@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS outcomes (
     seq INTEGER PRIMARY KEY, status TEXT NOT NULL, outcome BLOB NOT NULL, dead INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS held (
     seq INTEGER PRIMARY KEY, agent TEXT NOT NULL, since REAL NOT NULL, hold BLOB NOT NULL, ruling BLOB);
+CREATE TABLE IF NOT EXISTS tally (one INTEGER PRIMARY KEY CHECK (one = 1), content BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS dead_letters ON outcomes (seq) WHERE dead = 1;
 """
 
@@ -112,7 +113,7 @@ class Intake:
             return None
         self._seq += 1
         self.accepted += 1
-        return Pending(self._seq, trace_id, symbol, payload)
+        return Pending(self._seq, trace_id, symbol, payload, accepted_at=accepted_at)
 
     def struck(self, pending: Pending, at: float) -> None:
         """Write down a strike, so that it outlives this process.
@@ -172,6 +173,20 @@ class Intake:
         if pending.expelled:
             self.letters.buried()
 
+    def tally(self) -> bytes:
+        """What was counted of the outcomes, as `keep_tally` was given it last; empty where it never was."""
+        row = self.connection.execute("SELECT content FROM tally").fetchone()
+        return bytes(row[0]) if row else b""
+
+    def keep_tally(self, content: bytes) -> None:
+        """Write down what was counted, in the transaction of the outcomes that it counts."""
+        self.connection.execute("INSERT OR REPLACE INTO tally VALUES (1, ?)", (content,))
+
+    def statuses(self) -> dict[str, int]:
+        """How many outcomes there are by status, from all of them: slow, for a journal without a tally."""
+        rows = self.connection.execute("SELECT status, count(*) FROM outcomes GROUP BY status")
+        return {str(row[0]): int(str(row[1])) for row in rows}
+
     def outcome(self, trace_id: str) -> bytes | None:
         """The recorded outcome of a trace, msgpack; None while there is none."""
         return recorded_outcome(self.connection, trace_id)
@@ -190,13 +205,14 @@ class Intake:
             since,
             hold,
             ruling,
+            accepted_at,
         ) in self.connection.execute(
             "SELECT seq, trace_id, symbol, payload, strikes, signals.agent, reason,"
-            " held.agent, since, hold, ruling FROM signals LEFT JOIN held USING (seq)"
+            " held.agent, since, hold, ruling, accepted_at FROM signals LEFT JOIN held USING (seq)"
             " WHERE seq >= coalesce((SELECT finished_below FROM progress), 0)"
             " AND seq NOT IN (SELECT seq FROM outcomes) ORDER BY seq"
         ):
-            pending = Pending(seq, trace_id, symbol, payload, 1, strikes, agent, reason)
+            pending = Pending(seq, trace_id, symbol, payload, 1, strikes, agent, reason, accepted_at=accepted_at)
             pending.expelled = strikes >= STRIKES
             if ruling is not None:
                 pending.ruling = _rulings.decode(ruling)

@@ -240,7 +240,7 @@ class Simulation:
             while process.mailbox and self._random.random() < 0.8:
                 for envelope in unpack(process.mailbox.popleft()):
                     if envelope.kind == OUTCOME:
-                        door.finish(envelope)
+                        door.finish(envelope, self.clock)
                     elif envelope.kind == HELD:
                         door.hold(envelope, self.clock)
             door.expire(self.clock)

@@ -125,7 +125,7 @@ class StatusDocument(msgspec.Struct, kw_only=True):
         health: The mean health of the agents that are not isolated; nil while the Watchdog says nothing.
         alerts: What stands, the oldest first.
         webhook: How the webhook stands; nil without one.
-        outcomes: Outcomes by their status since the gateway's process began.
+        outcomes: Outcomes by their status, over the life of the home; empty while the journal cannot be opened.
         violations: Those of them that the rule book itself denied.
         refused: Attempts that were refused since the gateway's process began: unknown keys, forbidden operations.
         events: Where the node publishes; nil where it does not answer.

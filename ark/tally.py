@@ -1,51 +1,200 @@
-"""How signals ended since the gateway's process began, by their status."""
+"""What the gateway counts of outcomes: how they ended, how long they took, and what the objectives make of them.
+
+The counts stand in the gateway's journal and are committed with the outcomes that they count, so they are exact:
+whoever is killed whenever, each outcome of the home is counted once. Objectives, burn rates and the original's
+metrics are made from them.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Sequence
 
 import msgspec
 
-from ark.door import Finished
+from ark.meters import Exemplar, Meters
+from ark.metrics import EDGES
 
-__all__ = ["Tally"]
+__all__ = ["Limits", "Tally"]
+
+_DECIDED = frozenset({"executed", "denied", "no_setup"})
+"""How a signal ends of which the node made what it should."""
+_OBJECTIVES = ("availability", "decision_latency", "hrm_latency", "audit_completeness")
+_UNKNOWN = "unknown"
+"""The status of an order of which nobody can say whether it exists; the audit tells of it."""
+_STATUSES = _DECIDED | {"expired", "failed"}
 
 
-class _Level(msgspec.Struct, frozen=True):
+class Limits(msgspec.Struct, frozen=True):
+    """What the objectives about latency ask for.
+
+    Attributes:
+        decision_s: From acceptance to outcome, seconds.
+        judge: The agent with an objective of its own.
+        judge_s: Its time for a signal, seconds.
+    """
+
+    decision_s: float = 0.4
+    judge: str = "hrm"
+    judge_s: float = 0.12
+
+
+class _Kept(msgspec.Struct):
+    """What stands in the journal.
+
+    Attributes:
+        outcomes: By status.
+        violations: Those that the rule book itself denied.
+        drift: Those with an order that no decision approved.
+        events: Good and bad ones, by objective.
+        edges, latencies, latency_s: The latency's buckets, how many fell into each, and the sum.
+    """
+
+    outcomes: dict[str, int] = {}
+    violations: int = 0
+    drift: int = 0
+    events: dict[str, list[int]] = {}
+    edges: tuple[float, ...] = ()
+    latencies: list[int] = []
+    latency_s: float = 0.0
+
+
+class _Decision(msgspec.Struct, frozen=True):
+    approved: bool = False
     level: str = ""
 
 
-class _Denied(msgspec.Struct, frozen=True):
-    decision: _Level | None = None
+class _Order(msgspec.Struct, frozen=True):
+    status: str = ""
 
 
-_denials = msgspec.msgpack.Decoder(_Denied)
+class _Span(msgspec.Struct, frozen=True):
+    agent: str
+    in_ns: int
+    out_ns: int
+
+
+class _Audit(msgspec.Struct, frozen=True):
+    complete: bool
+    disagreements: list[msgspec.Raw] = []
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What is read of an outcome; a pipeline of other agents may leave all of it away."""
+
+    decision: _Decision | None = None
+    order: _Order | None = None
+    spans: list[_Span] = []
+    audit: _Audit | None = None
+    ledger: dict[str, msgspec.Raw] | None = None
+
+
+_outcomes = msgspec.msgpack.Decoder(_Outcome)
+_kept = msgspec.msgpack.Decoder(_Kept)
+_NOTHING = _Outcome()
 
 
 class Tally:
     """Counts outcomes.
 
+    Args:
+        kept: What `content` gave last, from the journal; empty for a home that has counted nothing yet.
+        outcomes: How many of each status there are, for such a home.
+        limits: What the objectives ask for.
+        edges: The upper edges of the latency's buckets, seconds. Where they are others than before, latency is
+            counted from nothing.
+
     Attributes:
-        outcomes: How many, by status.
-        violations: Those of them that the rule book itself denied.
+        is_changed: Whether `content` has changed since it was asked for.
     """
 
-    def __init__(self) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self.violations = 0
+    def __init__(
+        self,
+        kept: bytes = b"",
+        outcomes: dict[str, int] | None = None,
+        *,
+        limits: Limits | None = None,
+        edges: Sequence[float] = EDGES,
+    ) -> None:
+        self._kept = _kept.decode(kept) if kept else _Kept(outcomes=dict(outcomes or {}))
+        self._limits = limits or Limits()
+        if self._kept.edges != tuple(edges):
+            self._kept.edges = tuple(edges)
+            self._kept.latencies = [0] * (len(edges) + 1)
+            self._kept.latency_s = 0.0
+        self._exemplars: dict[int, Exemplar] = {}
+        self.is_changed = False
 
-    def add(self, finished: Iterable[Finished]) -> None:
-        """Count some more."""
-        for each in finished:
-            self.outcomes[each.status] += 1
-            self.violations += each.status == "denied" and _is_violation(each.outcome)
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many outcomes there are, by status."""
+        return self._kept.outcomes
 
+    @property
+    def violations(self) -> int:
+        """How many of them the rule book itself denied."""
+        return self._kept.violations
 
-def _is_violation(outcome: bytes) -> bool:
-    """Whether the rule book itself denied; a pipeline of other agents may say `denied` in words of its own."""
-    try:
-        decision = _denials.decode(outcome).decision
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return decision is not None and decision.level == "graveyard"
+    @property
+    def content(self) -> bytes:
+        """All of it, for the journal."""
+        self.is_changed = False
+        return msgspec.msgpack.encode(self._kept)
+
+    def add(self, trace_id: str, status: str, outcome: bytes, *, took_s: float, ruled: bool, now: float) -> None:
+        """Count one outcome.
+
+        Args:
+            trace_id, status, outcome: What ended, how, and the outcome as msgpack.
+            took_s: Since it was accepted, seconds.
+            ruled: Whether a person was asked, so that it says nothing of the node's own speed.
+            now: Seconds since the epoch.
+        """
+        kept, limits = self._kept, self._limits
+        self.is_changed = True
+        kept.outcomes[status] = kept.outcomes.get(status, 0) + 1
+        try:
+            said = _outcomes.decode(outcome)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            said = _NOTHING
+        decision = said.decision
+        kept.violations += status == "denied" and decision is not None and decision.level == "graveyard"
+        approved = decision is not None and decision.approved
+        kept.drift += said.order is not None and said.order.status != _UNKNOWN and not approved
+        self._event("availability", status in _DECIDED or (ruled and status == "expired"))
+        if not ruled:
+            took_s = max(0.0, took_s)
+            self._event("decision_latency", took_s <= limits.decision_s)
+            bucket = bisect_left(kept.edges, took_s)
+            kept.latencies[bucket] += 1
+            kept.latency_s += took_s
+            self._exemplars[bucket] = Exemplar(trace_id, took_s, now)
+        for span in said.spans:
+            if span.agent == limits.judge:
+                self._event("hrm_latency", span.out_ns - span.in_ns <= limits.judge_s * 1e9)
+        if said.audit is not None:
+            sound = said.audit.complete and not said.audit.disagreements and said.ledger is not None
+            self._event("audit_completeness", sound)
+
+    def show(self, meters: Meters) -> None:
+        """Write the counts on the gateway's page."""
+        kept = self._kept
+        # Each is there from the beginning, at 0: Prometheus does not see a count rise that begins with 1.
+        counts = {status: kept.outcomes.get(status, 0) for status in _STATUSES}
+        counts["other"] = sum(kept.outcomes.values()) - sum(counts.values())
+        for status, count in counts.items():
+            meters.total("ark_outcomes_total", count, status=status)
+        meters.total("ark_violations_total", kept.violations)
+        meters.total("ark_ethics_drift_total", kept.drift)
+        for slo in _OBJECTIVES:
+            good, bad = kept.events.get(slo, (0, 0))
+            meters.total("ark_slo_events_total", good, slo=slo, result="good")
+            meters.total("ark_slo_events_total", bad, slo=slo, result="bad")
+        meters.histogram("ark_decision_latency_seconds", kept.latencies, kept.latency_s)
+        for exemplar in self._exemplars.values():
+            meters.exemplar("ark_decision_latency_seconds", exemplar)
+        self._exemplars.clear()
+
+    def _event(self, slo: str, good: bool) -> None:
+        counts = self._kept.events.setdefault(slo, [0, 0])
+        counts[not good] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import apsw
+import msgspec
 
 from actors.ledger import verify
 
@@ -28,6 +29,7 @@ def check_promises(open_database: Open, *, excused: Sequence[str] = ()) -> None:
     traces = [trace_id for trace_id, _ in signals]
     assert len(traces) == len(set(traces))
     one_outcome_each(open_database, traces)
+    counts_are_exact(open_database)
     ledger_is_whole(open_database, signals)
     no_order_twice(open_database)
     answers_are_kept(open_database, [each for each in traces if each not in set(excused)])
@@ -43,6 +45,17 @@ def one_outcome_each(open_database: Open, traces: Sequence[str]) -> None:
         )
     ]
     assert sorted(ended) == sorted(traces)
+
+
+def counts_are_exact(open_database: Open) -> None:
+    """What the gateway counted is what its journal holds, whoever was killed whenever."""
+    gateway = open_database("gateway")
+    (content,) = next(iter(gateway.execute("SELECT content FROM tally")), (b"",))
+    tally = msgspec.msgpack.decode(content) if content else {"outcomes": {}, "drift": 0, "events": {}}
+    statuses = dict(gateway.execute("SELECT status, count(*) FROM outcomes GROUP BY status"))
+    assert tally["outcomes"] == statuses
+    assert tally["drift"] == 0
+    assert sum(tally["events"].get("availability", (0,))) == sum(statuses.values())
 
 
 def ledger_is_whole(open_database: Open, signals: Sequence[tuple[str, str]]) -> None:

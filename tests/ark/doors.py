@@ -36,7 +36,7 @@ def accept(door: Door, symbol: str = "AAPL") -> str:
 def end(door: Door, trace_id: str, status: str = "executed", **fields: Any) -> list[Finished]:
     """Its outcome comes."""
     payload = encode({"trace_id": trace_id, "status": status, **fields})
-    door.finish(Envelope(OUTCOME, trace_id, "AAPL", 1, 1, 1, payload))
+    door.finish(Envelope(OUTCOME, trace_id, "AAPL", 1, 1, 1, payload), NOW)
     return door.settle()
 
 

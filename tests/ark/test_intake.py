@@ -118,7 +118,7 @@ def test_a_trace_id_is_accepted_once_in_a_round_after_it_and_after_a_restart(pat
     assert [one.take_in(signal, NOW)[1] for _ in range(2)] == ["accepted", "duplicate"]
     one.settle()
     assert one.take_in(signal, NOW)[1] == "duplicate"
-    one.finish(outcome(signal.trace_id))
+    one.finish(outcome(signal.trace_id), NOW)
     one.settle()
     assert one.take_in(signal, NOW)[1] == "duplicate"
     one.settle()
@@ -139,11 +139,11 @@ def test_an_outcome_that_comes_again_changes_nothing(path: Path) -> None:
     trace_id, _ = one.take_in(SIGNAL, NOW)
     one.settle()
     one.dispatcher.due(0.0)
-    one.finish(outcome(trace_id))
-    one.finish(outcome(trace_id, "denied"))
+    one.finish(outcome(trace_id), NOW)
+    one.finish(outcome(trace_id, "denied"), NOW)
     assert [each.trace_id for each in one.settle()] == [trace_id]
-    one.finish(outcome(trace_id, "denied"))
-    one.finish(outcome("0f8fad5b-d9cb-469f-a165-70867728950e"))
+    one.finish(outcome(trace_id, "denied"), NOW)
+    one.finish(outcome("0f8fad5b-d9cb-469f-a165-70867728950e"), NOW)
     assert one.settle() == []
     written = one.intake.outcome(trace_id)
     assert written is not None
@@ -158,7 +158,7 @@ def test_the_bytes_that_wait_are_counted_until_their_outcome(path: Path) -> None
     assert whole > 300
     assert (one.unfinished, door(path).unfinished_bytes) == (3, whole)
     for each in ids:
-        one.finish(outcome(each))
+        one.finish(outcome(each), NOW)
     one.settle()
     assert (one.unfinished, one.unfinished_bytes) == (0, 0)
 
@@ -188,7 +188,7 @@ def test_a_start_looks_only_at_what_is_younger_than_the_oldest_unfinished_one(pa
     taken = [one.take_in(SIGNAL, NOW)[0] for _ in range(3)]
     one.settle()
     one.dispatcher.due(0.0)
-    one.finish(outcome(taken[0]))
+    one.finish(outcome(taken[0]), NOW)
     one.settle()
     intake = opened(path)
     assert [each.trace_id for each in intake.unfinished()] == taken[1:]
@@ -265,7 +265,7 @@ def test_a_ruling_is_durable_before_it_is_settled_and_counts_once(path: Path) ->
     one.dispatcher.raise_epoch(2)
     assert due(one) == [(trace_id, written)]
     assert one.hold(hold(trace_id, epoch=2), NOW) is None
-    one.finish(outcome(trace_id))
+    one.finish(outcome(trace_id), NOW)
     one.settle()
     assert opened(path).ruling(trace_id) == written
 
@@ -302,7 +302,7 @@ def test_at_its_deadline_a_held_signal_is_refused_also_where_the_gateway_was_dow
 
 def test_a_held_signal_that_gets_an_outcome_all_the_same_has_ended(path: Path) -> None:
     one, (trace_id,) = holding(path)
-    one.finish(outcome(trace_id))
+    one.finish(outcome(trace_id), NOW)
     assert [each.trace_id for each in one.settle()] == [trace_id]
     assert one.held == []
     assert approve(one, trace_id) is None
@@ -323,7 +323,7 @@ def test_a_held_signal_that_is_expelled_goes_as_a_letter_also_after_a_restart(pa
     assert again.held == []
     assert [each.kind for each in again.dispatcher.due(0.0)] == [2]
     assert again.expire(NOW + 1e6) == []
-    again.finish(outcome(trace_id, "failed"))
+    again.finish(outcome(trace_id, "failed"), NOW)
     again.settle()
     assert again.unfinished_bytes == 0
 

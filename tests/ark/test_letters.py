@@ -49,7 +49,7 @@ def died(one: Door, *, symbol: str = "AAPL", order: Any = None, times: int = STR
     for number in range(times):
         one.strike([{"agent": "beta", "trace_id": trace_id, "reason": reason}], NOW + number)
     told = {"trace_id": trace_id, "status": "failed", "order": order, **outcome}
-    one.finish(Envelope(OUTCOME, trace_id, symbol, 1, 1, 1, encode(told)))
+    one.finish(Envelope(OUTCOME, trace_id, symbol, 1, 1, 1, encode(told)), NOW)
     one.settle()
     return trace_id
 
@@ -98,7 +98,9 @@ def test_a_signal_that_ended_well_is_no_letter(path: Path) -> None:
     trace_id, _ = one.take_in(SIGNAL, NOW)
     one.settle()
     assert one.intake.letters.find(trace_id) is None
-    one.finish(Envelope(OUTCOME, trace_id, "AAPL", 1, 1, 1, encode({"trace_id": trace_id, "status": "executed"})))
+    one.finish(
+        Envelope(OUTCOME, trace_id, "AAPL", 1, 1, 1, encode({"trace_id": trace_id, "status": "executed"})), NOW
+    )
     one.settle()
     assert one.intake.letters.find(trace_id) is None
 
@@ -408,7 +410,7 @@ def test_what_cannot_be_dealt_with_is_refused_with_code_and_field(
     }
     one.settle()
     told = {"trace_id": known["well"], "status": "executed"}
-    one.door.finish(Envelope(OUTCOME, known["well"], "AAPL", 1, 1, 1, encode(told)))
+    one.door.finish(Envelope(OUTCOME, known["well"], "AAPL", 1, 1, 1, encode(told)), NOW)
     one.settle()
     trace_id = fields["trace_id"]
     error = one.refused(op, trace_id=known.get(trace_id, trace_id), reason=fields["reason"])
