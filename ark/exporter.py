@@ -1,150 +1,120 @@
-"""The exporter: metrics and health over HTTP, from the node's own status at the moment of the question."""
+"""The exporter's process: metrics, health and the page over HTTP.
+
+One asyncio loop on the worker's thread serves, hears its supervisor, and beats the black box, so that a loop that
+is stuck stops beating. What is served is in `ark.view` and `ark.web`, the socket in `ark.listener`.
+"""
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import asyncio
+import socket
+import time
+import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import zmq
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
 
 from ark.blackbox import BlackBox
-from ark.client import Client
 from ark.config import Config
 from ark.control import Control, Duty
-from ark.errors import ArkError
+from ark.errors import NodeError
+from ark.home import Home
+from ark.listener import Listener, open_socket
+from ark.log import Log
+from ark.operator_line import OperatorLine
+from ark.static_files import StaticFiles
+from ark.view import NodeView
+from ark.web import application
 
-__all__ = ["ExporterWorker", "expose", "measure"]
+__all__ = ["ExporterWorker"]
 
-_ANSWER_S = 2.0
-
-
-def measure(status: dict[str, Any]) -> Iterator[Metric]:
-    """Turn a status into metrics; see DESIGN section 4 for the status."""
-    # Not known while the gateway waits for its journal: a metric that is absent is better than one that is wrong.
-    signals = {key: value for key, value in status["signals"].items() if value is not None}
-    for name, key, text in (
-        ("ark_signals_accepted", "accepted", "Signals that were accepted, over the life of the home."),
-        ("ark_signals_completed", "completed", "Signals that have their outcome."),
-        ("ark_dead_letters", "dead_letters_ever", "Signals that the pipeline gave up on."),
-    ):
-        if key in signals:
-            yield CounterMetricFamily(name, text, value=signals[key])
-    for name, key, text in (
-        ("ark_signals_in_flight", "in_flight", "Accepted signals without an outcome that are not held."),
-        ("ark_signals_held", "held", "Signals that wait for a person."),
-        ("ark_dead_letters_open", "dead_letters", "Dead letters that nobody has dealt with."),
-    ):
-        if key in signals:
-            yield GaugeMetricFamily(name, text, signals[key])
-    yield GaugeMetricFamily("ark_halted", "1 while trading is halted.", int(status["halted"]))
-    up = GaugeMetricFamily("ark_child_up", "1 while the child runs.", labels=["name", "kind", "version"])
-    restarts = CounterMetricFamily("ark_child_restarts", "Starts after the first one.", labels=["name"])
-    beats = GaugeMetricFamily(
-        "ark_heartbeat_age_seconds", "Seconds since the child's loop went round.", labels=["name"]
-    )
-    depths = GaugeMetricFamily("ark_mailbox_depth", "Envelopes sent and not yet taken.", labels=["name"])
-    for child in status["children"]:
-        up.add_metric([child["name"], child["kind"], child["version"]], int(child["state"] == "running"))
-        restarts.add_metric([child["name"]], child["restarts"])
-        if child["heartbeat_age_s"] is not None:
-            beats.add_metric([child["name"]], child["heartbeat_age_s"])
-        if child["mailbox_depth"] is not None:
-            depths.add_metric([child["name"]], child["mailbox_depth"])
-    yield from (up, restarts, beats, depths)
-
-
-class _Measured(Collector):
-    def __init__(self, status: dict[str, Any]) -> None:
-        self._status = status
-
-    def collect(self) -> Iterator[Metric]:
-        return measure(self._status)
-
-
-def expose(status: dict[str, Any]) -> bytes:
-    """A status as Prometheus text."""
-    registry = CollectorRegistry()
-    registry.register(_Measured(status))
-    return generate_latest(registry)
+_PAGE = Path(__file__).parent / "page"
+_LOOK_S = 1.0
+"""How often a sample is taken."""
+_RETRY_S = 0.5
+"""Seconds between two tries to listen."""
 
 
 class ExporterWorker:
     """The worker of the exporter's process."""
 
     def __init__(self, duty: Duty, control: Control, box: BlackBox) -> None:
+        self._duty = duty
         self._control = control
         self._box = box
-        self._epoch = duty.epoch
-        config = msgspec.convert(duty.config, Config)
-        self._beat_s = config.watchdog.interval_s / 4
-        host, _, port = config.metrics.listen.rpartition(":")
-        self._address = (host, int(port))
-        self._home = Path(duty.home)
+        self._home = Home(Path(duty.home))
+        self._log = Log(self._home.logs / "supervision.log")
+        self._config = msgspec.convert(duty.config, Config)
+        self._beat_s = self._config.watchdog.interval_s / 4
+        self._listening: socket.socket | None = None
+        self._rounds = 0
 
     def prepare(self) -> None:
-        """Listen."""
-        self._server = ThreadingHTTPServer(self._address, _handler(self._home))
-        self._server.daemon_threads = True
+        """Listen. Where the port is taken a node does not start; one that runs goes on without, and tries again."""
+        try:
+            self._listening = open_socket(self._config.metrics.listen)
+        except NodeError as error:
+            if self._duty.incarnation == 1:
+                raise
+            self._box.concern(error.line)
+            self._log.write("not_listening", name=self._duty.name, reason=error.line)
+        self._beat()
 
     def run(self) -> None:
         """Serve until told to stop."""
-        threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
-        poller = zmq.Poller()
-        poller.register(self._control.fileno(), zmq.POLLIN)
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        line = OperatorLine(self._home.socket("operator"))
+        view = NodeView(self._home, self._config, line)
+        listener = Listener(application(view, StaticFiles(_PAGE), self._note))
+        told_to_stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._control.fileno(), self._hear, view, told_to_stop)
+        async with asyncio.TaskGroup() as tasks:  # what escapes from one ends all, and the process
+            work = [tasks.create_task(each) for each in (self._go_round(view), self._listen(listener))]
+            await told_to_stop.wait()
+            for each in work:
+                each.cancel()
+        view.stop()
+        await listener.stop()
+        line.close()
+
+    async def _go_round(self, view: NodeView) -> None:
+        """Beat, and take a sample each second."""
+        due = next_look = time.monotonic()
         while True:
-            ready = poller.poll(int(self._beat_s * 1000))
-            if ready and any(words.get("do") == "stop" for words in self._control.hear()):
-                self._server.server_close()
-                return
-            self._box.beat(epoch=self._epoch, handled=0, received=0, sent=0)
+            self._beat()
+            if due >= next_look:
+                next_look = due + _LOOK_S - self._beat_s / 2
+                await view.look()
+            due = max(due + self._beat_s, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
 
+    async def _listen(self, listener: Listener) -> None:
+        while self._listening is None:
+            await asyncio.sleep(_RETRY_S)
+            with suppress(NodeError):
+                self._listening = open_socket(self._config.metrics.listen)
+                self._box.concern("")
+        await listener.start(self._listening)
 
-def _ask(home: Path) -> dict[str, Any]:
-    with Client.for_home(home, timeout_s=_ANSWER_S) as client:
-        return client.status()
+    def _hear(self, view: NodeView, told_to_stop: asyncio.Event) -> None:
+        for words in self._control.hear():
+            match words["do"]:
+                case "tree":
+                    view.see_tree(words["children"])
+                case "stop":
+                    told_to_stop.set()
+        if self._control.is_closed:
+            told_to_stop.set()
 
+    def _beat(self) -> None:
+        self._rounds += 1
+        self._box.beat(epoch=self._duty.epoch, handled=self._rounds, received=0, sent=0)
 
-def _handler(home: Path) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            try:
-                match self.path.split("?")[0]:
-                    case "/metrics":
-                        self._answer(200, CONTENT_TYPE_LATEST, expose(_ask(home)))
-                    case "/healthz" | "/readyz":
-                        self._health(self.path == "/readyz")
-                    case _:
-                        self._answer(404, "text/plain", b"try /metrics, /healthz, /readyz\n")
-            except ArkError as error:
-                self._answer(503, "application/json", json.dumps({"status": "down", "reason": str(error)}).encode())
-            except (BrokenPipeError, ConnectionResetError):
-                return
-
-        def _health(self, ready: bool) -> None:
-            status = _ask(home)
-            down = [child["name"] for child in status["children"] if child["state"] != "running"]
-            good = status["ready"] if ready else not down
-            word = ("ready" if ready else "healthy") if good else ("not_ready" if ready else "unhealthy")
-            body = json.dumps({"status": word, "down": down, "halted": status["halted"]})
-            self._answer(200 if good else 503, "application/json", body.encode())
-
-        def _answer(self, code: int, kind: str, body: bytes) -> None:
-            self.send_response(code)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            return
-
-    return Handler
+    def _note(self, error: BaseException) -> None:
+        """Something escaped from a route, which is a defect; nobody outside is told what."""
+        reason = "".join(traceback.format_exception(error))
+        self._log.write("request_failed", name=self._duty.name, reason=reason)

@@ -39,7 +39,7 @@ from ark.outcome_desk import OutcomeDesk
 from ark.protocol import Code, Request, Role
 from ark.ruling import SECRET
 from ark.signal_desk import SignalDesk
-from ark.status import SignalCounts, compose, depths
+from ark.status import SignalCounts, compose, depths, read_boxes
 from ark.storage import RETRY_S, STORAGE, Trouble, naming, open_journal
 from ark.tree_desk import TreeDesk
 from ark.wire import Outbox, Route, bind, mailbox
@@ -344,8 +344,7 @@ class GatewayWorker:
     def _answer(self, request: Request, way: Route) -> dict[str, Any] | None:
         """The fields of the reply, which goes out when the round is committed; None where it comes later."""
         if not self._is_open and request.op not in _WITHOUT_JOURNAL:
-            why = self._trouble.reason or f"{STORAGE} {_JOURNAL} is being opened"
-            return protocol.busy(why, retry_after_ms=int(RETRY_S * 1000))
+            return protocol.busy(self._why_closed, retry_after_ms=int(RETRY_S * 1000))
         match request.op:
             case "inject":
                 return self._signals.answer(request)
@@ -368,12 +367,18 @@ class GatewayWorker:
             self._tree.children,
             self._pipeline,
             self._signals.counts if self._is_open else SignalCounts(),
+            read_boxes(self._home, self._tree.children),
             outcomes=self._door.tally.outcomes if self._is_open else {},
             violations=self._door.tally.violations if self._is_open else 0,
             refused=self._refusals.count,
             events=self._config.events,
+            busy=(self._signals.full(1) if self._is_open else self._why_closed) or None,
         )
         return msgspec.structs.asdict(document)
+
+    @property
+    def _why_closed(self) -> str:
+        return self._trouble.reason or f"{STORAGE} {_JOURNAL} is being opened"
 
     def _halt(self, request: Request) -> dict[str, Any]:
         request.need_reason()

@@ -40,7 +40,7 @@ from ark.topology import ROOT, longest_stop_s, tree
 
 __all__ = ["Guardian"]
 
-_PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gateway")
+_PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gateway", "ark.exporter")
 """Imported once, before the first fork, so that neither a start nor a restart pays for it. No agent code."""
 _STOP_S = 4.0
 _REBUILD_PERIOD_S = 60.0

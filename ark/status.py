@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from ark.blackbox import Reading, read
 from ark.home import Home
 from ark.storage import STORAGE
 
-__all__ = ["AlertStatus", "ChildStatus", "SignalCounts", "StatusDocument", "compose", "depths"]
+__all__ = ["AlertStatus", "ChildStatus", "SignalCounts", "StatusDocument", "compose", "depths", "read_boxes"]
 
 
 class _Figures(msgspec.Struct, kw_only=True):
@@ -129,6 +130,7 @@ class StatusDocument(msgspec.Struct, kw_only=True):
         violations: Those of them that the rule book itself denied.
         refused: Attempts that were refused since the gateway's process began: unknown keys, forbidden operations.
         events: Where the node publishes; nil where it does not answer.
+        busy: Why the front door takes no signals now; nil where it does.
     """
 
     state: str
@@ -144,6 +146,7 @@ class StatusDocument(msgspec.Struct, kw_only=True):
     violations: int = 0
     refused: int = 0
     events: str | None = None
+    busy: str | None = None
 
 
 class _Watched(msgspec.Struct):
@@ -153,26 +156,37 @@ class _Watched(msgspec.Struct):
     webhook: dict[str, Any] | None = None
 
 
+def read_boxes(home: Home, tree: Sequence[Mapping[str, Any]]) -> dict[str, Reading | None]:
+    """The black boxes of a tree's children, by name; None where there is none, or it cannot be read."""
+    boxes: dict[str, Reading | None] = dict.fromkeys(child["name"] for child in tree)
+    for name in boxes:
+        with suppress(OSError):
+            boxes[name] = read(home.box(name))
+    return boxes
+
+
 def compose(
     home: Home,
-    tree: list[dict[str, Any]],
+    tree: Sequence[Mapping[str, Any]],
     pipeline: tuple[str, ...],
     signals: SignalCounts,
+    boxes: Mapping[str, Reading | None],
     *,
-    outcomes: Mapping[str, int],
-    violations: int,
-    refused: int,
-    events: str,
+    outcomes: Mapping[str, int] | None = None,
+    violations: int = 0,
+    refused: int = 0,
+    events: str | None = None,
+    busy: str | None = None,
 ) -> StatusDocument:
     """Put the status together.
 
     Args:
-        home: Where the black boxes are.
+        home: Where the halt and the Watchdog's report are.
         tree: Each child as its supervisor describes it, parents before children.
         pipeline: The agents in order.
-        signals, outcomes, violations, refused, events: As in the document.
+        boxes: From `read_boxes`.
+        signals, outcomes, violations, refused, events, busy: As in the document.
     """
-    boxes = {child["name"]: read(home.box(child["name"])) for child in tree}
     watched = _watched(home)
     now = time.monotonic()
     children = []
@@ -209,10 +223,11 @@ def compose(
         health=watched.health,
         alerts=watched.alerts,
         webhook=watched.webhook,
-        outcomes=dict(outcomes),
+        outcomes=dict(outcomes or {}),
         violations=violations,
         refused=refused,
         events=events,
+        busy=busy,
     )
 
 
@@ -224,7 +239,7 @@ def _watched(home: Home) -> _Watched:
         return _Watched()
 
 
-def _waits_for(child: dict[str, Any], box: Reading | None) -> str:
+def _waits_for(child: Mapping[str, Any], box: Reading | None) -> str:
     """What a living process says that it waits for, as one whose file cannot be written; empty for nothing."""
     own = box is not None and box.pid == child["pid"]
     return box.reason if box is not None and own and box.reason.startswith(STORAGE) else ""
@@ -236,7 +251,7 @@ def depths(home: Home, pipeline: tuple[str, ...]) -> dict[str, int]:
     return {name: _depth(name, pipeline, boxes) or 0 for name in pipeline}
 
 
-def _depth(name: str, pipeline: tuple[str, ...], boxes: dict[str, Reading | None]) -> int | None:
+def _depth(name: str, pipeline: tuple[str, ...], boxes: Mapping[str, Reading | None]) -> int | None:
     """How many envelopes of the newest epoch were sent to an agent and not taken by it yet."""
     if name not in pipeline:
         return None

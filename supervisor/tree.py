@@ -418,7 +418,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             "reason": None,
             "failures": {},
         }
-        for name in ("gateway", _WATCHDOG):
+        for name in ("gateway", _WATCHDOG, "exporter"):
             self._ask(name, {"do": "tree", "children": [root, *tree]})
 
     # Time

@@ -1,0 +1,204 @@
+"""What the exporter answers over HTTP: the routes, and the guard before them. No sockets.
+
+Everything is read by programs or by the page, so every refusal is JSON, too. Only `POST /act` changes anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from email.utils import formatdate
+from typing import Any, Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ark.config import is_loopback
+from ark.static_files import StaticFiles, Stream
+
+__all__ = ["View", "application"]
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+_HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/@]+)(:\d{1,5})?")
+_LARGEST_BODY = 4 << 10
+"""Bytes; a request to act is short."""
+_HEADERS = {
+    # plotly sets the style of what it draws from its script, hence 'unsafe-inline'; scripts are ours only.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
+        " font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+_NOT_KEPT = {"cache-control": "no-store"}
+
+
+class View(Protocol):
+    """What the routes show; see `ark.view`."""
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the tree is healthy, and the answer's body."""
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the node does its work, and the answer's body."""
+
+    def version(self) -> dict[str, Any]:
+        """What runs here."""
+
+    def state(self) -> dict[str, Any]:
+        """The page's document."""
+
+    async def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The exposition, and its content type."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether nobody else can follow the page's document."""
+
+    def follow(self) -> AsyncGenerator[bytes]:
+        """The page's document as server-sent events."""
+
+
+def application(view: View, files: StaticFiles, note: Callable[[BaseException], None]) -> ASGIApp:
+    """The application.
+
+    Args:
+        view: What is shown.
+        files: The page's files.
+        note: Called with what escaped from a route, which is a defect.
+    """
+
+    async def page(request: Request) -> Response:
+        found = files.answer("index.html", request)
+        return found or refusal(404, "there is no page")
+
+    async def static(request: Request) -> Response:
+        found = files.answer(request.path_params["name"], request)
+        return found or refusal(404, "there is no such file")
+
+    async def state(request: Request) -> Response:
+        return document(view.state())
+
+    async def live(request: Request) -> Response:
+        if view.is_crowded:
+            return refusal(503, "too many pages are open; close one", headers={"retry-after": "5"})
+        kind = "text/event-stream; charset=utf-8"
+        if request.method == "HEAD":
+            return Response(headers=_NOT_KEPT, media_type=kind)
+        return Stream(view.follow(), headers=dict(_NOT_KEPT), media_type=kind)
+
+    async def healthz(request: Request) -> Response:
+        good, body = view.health()
+        return document(body, 200 if good else 503)
+
+    async def readyz(request: Request) -> Response:
+        good, body = await view.readiness()
+        return document(body, 200 if good else 503)
+
+    async def version(request: Request) -> Response:
+        return document(view.version())
+
+    async def metrics(request: Request) -> Response:
+        body, kind = await view.metrics(request.headers.get("accept", ""))
+        return Response(body, headers={**_NOT_KEPT, "content-type": kind})
+
+    routes: Mapping[str, Answer] = {
+        "/": page,
+        "/static/{name}": static,
+        "/state": state,
+        "/live": live,
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/version": version,
+        "/metrics": metrics,
+    }
+    paths = list(routes)
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        match error.status_code:
+            case 404:
+                return refusal(404, f"there is nothing at {request.url.path[:100]}", paths=paths)
+            case 405:
+                return refusal(
+                    405, f"{request.method[:20]} is not for {request.url.path[:100]}", headers=error.headers
+                )
+            case _:
+                return refusal(error.status_code, error.detail, headers=error.headers)
+
+    starlette = Starlette(
+        routes=[Route(path, answer, methods=["GET"]) for path, answer in routes.items()],
+        exception_handlers={HTTPException: refuse},
+        max_body_size=_LARGEST_BODY,
+    )
+    starlette.router.redirect_slashes = False
+    return _Guard(starlette, note)
+
+
+def document(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer of what is so now."""
+    body = msgspec.json.encode(content)
+    return Response(body, status, {**_NOT_KEPT, **(headers or {})}, media_type="application/json")
+
+
+def refusal(status: int, error: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> Response:
+    """A JSON answer that says why not."""
+    return document({"error": error, **more}, status, headers)
+
+
+class _Guard:
+    """Stands before everything: sends away whoever came by a strange name, and lets nothing escape.
+
+    A page of a stranger that has its own name point here by DNS would be let in by the browser as if it were ours;
+    its name is what gives it away.
+    """
+
+    def __init__(self, inner: ASGIApp, note: Callable[[BaseException], None]) -> None:
+        self._inner = inner
+        self._note = note
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        has_begun = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                headers = {**_HEADERS, "date": formatdate(usegmt=True)}
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *((name.encode(), value.encode()) for name, value in headers.items()),
+                ]
+            await send(message)
+
+        host = Headers(scope=scope).get("host", "")
+        if not is_ours(host):
+            await refusal(421, f"this is not {host[:100]!r}; come to 127.0.0.1")(scope, receive, send_guarded)
+            return
+        try:
+            await self._inner(scope, receive, send_guarded)
+        except Exception as error:
+            self._note(error)
+            if has_begun:
+                raise  # the connection is cut off: half an answer must not look like a whole one
+            await refusal(500, "that is a defect; see the node's log")(scope, receive, send_guarded)
+
+
+def is_ours(host: str) -> bool:
+    """Whether a request's `Host` names this machine's own address, with any port."""
+    match = _HOST.fullmatch(host)
+    return match is not None and is_loopback(match["name"].lower())
