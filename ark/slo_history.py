@@ -68,12 +68,13 @@ class SloHistory:
         """
         try:
             connection = self._open()
-            with connection:
-                connection.executemany("DELETE FROM samples WHERE slo = ? AND at = ?", dropped)
-                connection.executemany(
-                    "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?)",
-                    [(slo, *sample) for slo, sample in added],
-                )
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("DELETE FROM samples WHERE slo = ? AND at = ?", dropped)
+            connection.executemany(
+                "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?)",
+                [(slo, *sample) for slo, sample in added],
+            )
+            connection.execute("COMMIT")
         except (JournalError, apsw.Error, OSError) as error:
             self._bear(error)
             return False
@@ -95,7 +96,7 @@ class SloHistory:
         return self._connection
 
     def _bear(self, error: Exception) -> None:
-        """Close the file, to be opened anew; one that is damaged is put aside."""
+        """Close the file, which undoes what was begun, to be opened anew; one that is damaged is put aside."""
         self.close()
         fault = fault_of(error, self._path.name)
         self.trouble = str(fault or error)

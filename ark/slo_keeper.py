@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ark.meters import Series
 from ark.slo import WINDOWS, Standing, burn_alerts, definitions, judge
 from ark.slo_history import SloHistory
 from ark.slo_samples import COARSE_S, Counts, Sample, Samples
@@ -14,12 +15,32 @@ from ark.slo_samples import COARSE_S, Counts, Sample, Samples
 if TYPE_CHECKING:
     from ark.config import SloConfig
 
-__all__ = ["Gauge", "SloKeeper"]
+__all__ = ["Gauge", "SloKeeper", "counted"]
 
 _MOST_UNWRITTEN = 20_000
 """Samples that wait for a disk: half a day's. Older ones are then lost to the file, not to the memory."""
 _ORIGINAL = ("name", "met", "current_value", "target", "operator")
 """What the original's `/slos` says of an objective."""
+
+
+def counted(series: Iterable[Series]) -> dict[str, Counts]:
+    """What the pages say of each objective; nothing of one that they say nothing of.
+
+    Every signal that ends might have been a case of ethics drift, so all that count for availability count there.
+    """
+    found: dict[str, dict[str, int]] = {}
+    drift = None
+    for each in series:
+        if each.metric.name == "ark_slo_events_total":
+            said = dict(zip(each.metric.labels, each.labels, strict=True))
+            found.setdefault(said["slo"], {})[said["result"]] = round(each.value)
+        elif each.metric.name == "ark_ethics_drift_total":
+            drift = round(each.value)
+    counts = {slo: Counts(events.get("good", 0), events.get("bad", 0)) for slo, events in found.items()}
+    ended = counts.get("availability")
+    if ended is not None and drift is not None:
+        counts["ethics_drift"] = Counts(max(0, sum(ended) - drift), drift)
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +116,13 @@ class SloKeeper:
                 self._put_back(added, dropped)
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write what is left, the newest of all included, and close the file."""
         if self._history is not None:
+            with self._lock:
+                for name, samples in self._samples.items():
+                    newest = samples.keep_newest()
+                    if newest is not None:
+                        self._added.append((name, newest))
             self.save()
             self._history.close()
 

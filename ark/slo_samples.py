@@ -154,6 +154,14 @@ class Samples:
             return sample
         return None
 
+    def keep_newest(self) -> Sample | None:
+        """Keep the newest one, and return it; None where it is kept already or there is none."""
+        newest = self._newest
+        if newest is None or (self._times and self._times[-1] == newest.at):
+            return None
+        self._keep(newest)
+        return newest
+
     def window(self, start: float) -> Window:
         """What happened since a moment."""
         newest = self._newest

@@ -13,14 +13,14 @@ import pytest
 from ark.config import SloConfig
 from ark.errors import ConfigError
 from ark.slo import WINDOWS, burn_alerts, definitions
-from deployment.slo_rules import burn_rules, invariant_rules
+from deployment.slo_rules import burn_rules
 
 SLOS = definitions(SloConfig())
 
 
 def test_every_objective_with_a_budget_has_four_alerts_and_every_window_a_recording() -> None:
     recordings, alerts = burn_rules(SLOS)
-    assert [rule["record"] for rule in recordings] == [f"ark_slo:error_ratio:rate{window}" for window in WINDOWS]
+    assert [rule["record"] for rule in recordings] == [f"ark:slo_events_bad:ratio{window}" for window in WINDOWS]
     assert len(alerts) == 4 * 3
     assert len({rule["alert"] for rule in alerts}) == len(alerts)
     assert {rule["labels"]["slo"] for rule in alerts} == {"availability", "decision_latency", "hrm_latency"}
@@ -30,21 +30,26 @@ def test_an_alert_uses_only_windows_that_are_recorded() -> None:
     recordings, alerts = burn_rules(SLOS)
     recorded = {rule["record"] for rule in recordings}
     for rule in alerts:
-        used = {word.split("{")[0] for word in rule["expr"].split() if word.startswith("ark_slo:")}
+        used = {word.split("{")[0] for word in rule["expr"].split() if word.startswith("ark:slo")}
         assert len(used) == 2
         assert used <= recorded
 
 
 def test_the_factors_are_those_of_the_workbook_times_the_budget() -> None:
     _, alerts = burn_rules(SLOS)
-    thresholds = [rule["expr"].split(" > ")[1].split(" ")[0] for rule in alerts[:4]]
+    thresholds = [rule["expr"].split(" > ")[1].split()[0] for rule in alerts[:4]]
     assert thresholds == ["0.072", "0.03", "0.015", "0.005"]
 
 
-def test_invariants_have_an_alert_at_once_and_no_budget() -> None:
-    rules = invariant_rules(SLOS)
-    assert {rule["labels"]["slo"] for rule in rules} == {"audit_completeness", "ethics_drift"}
-    assert all("for" not in rule and rule["labels"]["notify"] == "page" for rule in rules)
+def test_an_alert_says_whom_it_calls_and_what_to_do() -> None:
+    _, alerts = burn_rules(SLOS)
+    assert [rule["labels"]["severity"] for rule in alerts[:4]] == ["page", "page", "ticket", "ticket"]
+    for rule in alerts:
+        assert {"summary", "description", "action", "runbook", "owner"} == set(rule["annotations"])
+
+
+def test_invariants_alone_have_no_rules() -> None:
+    assert burn_rules(slo for slo in SLOS if slo.invariant) == ([], [])
 
 
 def test_an_objective_of_which_an_alert_could_never_fire_is_refused() -> None:
@@ -65,14 +70,14 @@ PROMTOOL = shutil.which("promtool")
 @pytest.mark.skipif(PROMTOOL is None, reason="needs promtool; `make services` gets it")
 def test_an_outage_fires_one_failure_among_few_does_not_and_silence_says_nothing(tmp_path: Path) -> None:
     recordings, alerts = burn_rules(SLOS)
-    rules = recordings + alerts + invariant_rules(SLOS)
+    rules = recordings + alerts
     plain = [{key: value for key, value in rule.items() if key != "annotations"} for rule in rules]
     for name, made in (("whole", rules), ("plain", plain)):
         groups = [{"name": "slo", "interval": "30s", "rules": made}]
         (tmp_path / f"{name}.json").write_text(json.dumps({"groups": groups}))
 
     def series(good: str, bad: str) -> list[dict[str, str]]:
-        name = 'ark_slo_events_total{slo="availability",result='
+        name = 'ark_slo_events_total{instance="n",slo="availability",result='
         return [{"series": f'{name}"good"}}', "values": good}, {"series": f'{name}"bad"}}', "values": bad}]
 
     def at(time: str, alert: str, *labels: dict[str, str]) -> dict[str, object]:
@@ -82,11 +87,11 @@ def test_an_outage_fires_one_failure_among_few_does_not_and_silence_says_nothing
         return {"interval": "15s", "input_series": given, "alert_rule_test": list(expected)}
 
     page = "ARKAvailabilityBurnQuickPage"
-    labels = {"severity": "critical", "notify": "page", "slo": "availability"}
+    labels = {"severity": "page", "instance": "n", "slo": "availability"}
     absent = {
         "interval": "15s",
         "input_series": series("7x240", "3x240"),
-        "promql_expr_test": [{"expr": "ark_slo:error_ratio:rate1h", "eval_time": "1h", "exp_samples": []}],
+        "promql_expr_test": [{"expr": "ark:slo_events_bad:ratio1h", "eval_time": "1h", "exp_samples": []}],
     }
     tests = [
         # Five minutes of an hour at four signals a minute, all of them failed: 8.3 % of the hour.
