@@ -77,7 +77,7 @@ class ExporterWorker:
             await told_to_stop.wait()
             for each in work:
                 each.cancel()
-        view.stop()
+        await view.stop()
         await listener.stop()
         line.close()
 

@@ -10,9 +10,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from ark.meters import Series
 from ark.status import StatusDocument
 
-__all__ = ["encode", "families"]
+__all__ = ["encode", "families", "gauges"]
 
 
 def families(status: StatusDocument) -> Iterator[Metric]:
@@ -48,6 +49,16 @@ def families(status: StatusDocument) -> Iterator[Metric]:
         if child.mailbox_depth is not None:
             depths.add_metric([child.name], child.mailbox_depth)
     yield from (up, restarts, beats, depths)
+
+
+def gauges(series: Iterable[Series]) -> Iterator[Metric]:
+    """Turn gauges into metrics."""
+    found: dict[str, GaugeMetricFamily] = {}
+    for each in series:
+        metric = each.metric
+        family = found.setdefault(metric.name, GaugeMetricFamily(metric.name, metric.help, labels=metric.labels))
+        family.add_metric(each.labels, each.value)
+    yield from found.values()
 
 
 def encode(metrics: Iterable[Metric], accept: str) -> tuple[bytes, str]:

@@ -24,6 +24,8 @@ __all__ = ["FILE", "SloHistory"]
 FILE = "slo.db"
 """Its name in the home's data folder."""
 
+_PATIENCE_MS = 200
+"""So long to wait for somebody who has locked the file: whoever waits longer counts as hung."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS samples (
     slo TEXT NOT NULL, at REAL NOT NULL, good INTEGER NOT NULL, bad INTEGER NOT NULL,
@@ -92,6 +94,7 @@ class SloHistory:
     def _open(self) -> apsw.Connection:
         if self._connection is None:
             self._connection = open_database(self._path, Durability.PROCESS)
+            self._connection.set_busy_timeout(_PATIENCE_MS)
             self._connection.execute(_SCHEMA)
         return self._connection
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ark.meters import Series
+from ark.metrics import REGISTRY
 from ark.slo import WINDOWS, Standing, burn_alerts, definitions, judge
 from ark.slo_history import SloHistory
 from ark.slo_samples import COARSE_S, Counts, Sample, Samples
@@ -15,7 +15,7 @@ from ark.slo_samples import COARSE_S, Counts, Sample, Samples
 if TYPE_CHECKING:
     from ark.config import SloConfig
 
-__all__ = ["Gauge", "SloKeeper", "counted"]
+__all__ = ["SloKeeper", "counted"]
 
 _MOST_UNWRITTEN = 20_000
 """Samples that wait for a disk: half a day's. Older ones are then lost to the file, not to the memory."""
@@ -43,19 +43,10 @@ def counted(series: Iterable[Series]) -> dict[str, Counts]:
     return counts
 
 
-@dataclass(frozen=True, slots=True)
-class Gauge:
-    """One value for `/metrics`."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
-
-
 class SloKeeper:
     """Takes in what is counted, and tells how the node stands.
 
-    `sample`, `document` and `gauges` touch no file. `save` and `close` do, and may be called on another thread, one
+    `sample`, `document` and `series` touch no file. `save` and `close` do, and may be called on another thread, one
     at a time.
 
     Args:
@@ -81,6 +72,11 @@ class SloKeeper:
     def trouble(self) -> str:
         """What is wrong with the file, in one line; empty for nothing."""
         return "" if self._history is None else self._history.trouble
+
+    @property
+    def is_unsaved(self) -> bool:
+        """Whether there is something for `save` to do."""
+        return self._history is not None and bool(not self._is_read or self._added or self._dropped)
 
     def sample(self, counts: Mapping[str, Counts], now: float) -> None:
         """Take in the counters as they are; as often as wanted, those of `EVERY_S` are kept.
@@ -135,7 +131,7 @@ class SloKeeper:
         """The document of `/slos`, see "Service level objectives" in operations.md."""
         standings = self.standings(now)
         states = [standing.state for standing in standings]
-        entries = [_entry(standing, now) for standing in standings]
+        entries = [_entry(standing) for standing in standings]
         known = len(states) - states.count("unknown")
         return {
             "at": now,
@@ -153,19 +149,19 @@ class SloKeeper:
             "trouble": self.trouble,
         }
 
-    def gauges(self, now: float) -> list[Gauge]:
-        """The gauges of `/metrics`. What is not known is not there."""
+    def series(self, now: float) -> list[Series]:
+        """The gauges for `/metrics`. What is not known is not there."""
         found = []
         for standing in self.standings(now):
-            labels = {"slo": standing.slo.name}
+            name = standing.slo.name
             if standing.slo.unit == "ratio":
-                found.append(Gauge("ark_slo_objective_ratio", labels, standing.slo.objective))
+                found.append(Series(REGISTRY["ark_slo_objective_ratio"], (name,), standing.slo.objective))
             if standing.budget is not None and standing.budget.remaining is not None:
                 remaining = float(standing.budget.remaining)
-                found.append(Gauge("ark_slo_budget_remaining_ratio", labels, remaining))
+                found.append(Series(REGISTRY["ark_slo_budget_remaining_ratio"], (name,), remaining))
             for window, rate in standing.burn.items():
                 if rate is not None:
-                    found.append(Gauge("ark_slo_burn_rate", {**labels, "window": window}, float(rate)))
+                    found.append(Series(REGISTRY["ark_slo_burn_rate"], (name, window), float(rate)))
         return found
 
     def _is_doubtful(self, name: str, seen: Counts) -> bool:
@@ -224,7 +220,7 @@ class SloKeeper:
         self._dropped.extend(gone)
 
 
-def _entry(standing: Standing, now: float) -> dict[str, Any]:
+def _entry(standing: Standing) -> dict[str, Any]:
     slo, window = standing.slo, standing.window
     return {
         "name": slo.name,
@@ -240,7 +236,7 @@ def _entry(standing: Standing, now: float) -> dict[str, Any]:
             "seconds": slo.window_s,
             "good": window.good,
             "bad": window.bad,
-            "counted_seconds": None if window.began is None else now - window.began,
+            "whole": window.began is not None,
         },
         "budget": _budget_entry(standing),
         "burn": _burn_entry(standing),

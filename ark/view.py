@@ -18,13 +18,14 @@ import ark
 from ark import health, page_feed
 from ark.config import Config
 from ark.errors import ArkError, NodeError, RequestError
-from ark.exposition import encode, families
+from ark.exposition import encode, families, gauges
 from ark.health import Verdict
 from ark.home import Home
 from ark.live import Live
 from ark.operator_line import OperatorLine
 from ark.page_feed import Sample, Samples
 from ark.recent import newest_outcomes
+from ark.slo_watch import SloWatch
 from ark.status import SignalCounts, StatusDocument, compose, read_boxes
 from ark.topology import tree
 
@@ -61,6 +62,7 @@ class NodeView:
         self._outcomes_at = 0.0
         self._answer: tuple[float, str | None] = (-1.0, None)
         self._live = Live(self.state)
+        self._objectives = SloWatch(home, config)
 
     # What it is told
 
@@ -69,15 +71,17 @@ class NodeView:
         self._tree = children
         self._live.tell_soon()
 
-    def stop(self) -> None:
-        """Let go of all who follow."""
+    async def stop(self) -> None:
+        """Let go of all who follow, and write down what is only known here."""
         self._live.stop()
+        await self._objectives.stop()
 
     async def look(self) -> None:
         """Take a sample; once a second."""
         if self._live.is_followed:
             await self._ask_counts()
         self._samples.add(Sample(time.time(), self._signals.completed))
+        self._objectives.look()
         self._live.tell()
 
     # What it shows
@@ -152,14 +156,18 @@ class NodeView:
             series=self._samples.lines(),
             outcomes=self._outcomes,
             portfolio=self._shown("hrm", "portfolio"),
-            slos=[],
+            slos=self.slos()["slos"],
         )
+
+    def slos(self) -> dict[str, Any]:
+        """How the node stands with its objectives."""
+        return self._objectives.keeper.document(time.time())
 
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type."""
         await self._ask_counts()
         status, _ = self._judge()
-        return encode(families(status), accept)
+        return encode([*families(status), *gauges(self._objectives.keeper.series(time.time()))], accept)
 
     def _judge(self) -> tuple[StatusDocument, Verdict]:
         boxes = read_boxes(self._home, self._tree)

@@ -60,6 +60,9 @@ class View(Protocol):
     def state(self) -> dict[str, Any]:
         """The page's document."""
 
+    def slos(self) -> dict[str, Any]:
+        """How the node stands with its objectives."""
+
     async def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type."""
 
@@ -110,6 +113,9 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
     async def version(request: Request) -> Response:
         return document(view.version())
 
+    async def slos(request: Request) -> Response:
+        return document(view.slos())
+
     async def metrics(request: Request) -> Response:
         body, kind = await view.metrics(request.headers.get("accept", ""))
         return Response(body, headers={**_NOT_KEPT, "content-type": kind})
@@ -123,6 +129,7 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
         "/readyz": readyz,
         "/version": version,
         "/metrics": metrics,
+        "/slos": slos,
     }
     paths = list(routes)
 

@@ -92,3 +92,27 @@ def next_state(events: http.client.HTTPResponse) -> dict[str, Any]:
         if line.startswith(b"data: "):
             found: dict[str, Any] = json.loads(line[6:])
             return found
+
+
+def test_the_objectives_count_what_has_ended_and_are_told_wherever_they_are_asked_for(tree: Node) -> None:
+    with tree.client() as client:
+        trace_id = client.inject(SIGNAL)["trace_id"]
+        client.outcome(trace_id, timeout_s=10.0)
+
+    def told() -> dict[str, Any] | None:
+        document: dict[str, Any] = ask(tree, "/slos").json
+        return document if document["slos"][0]["window"]["good"] else None
+
+    document = wait_until(told, "the signal is counted")
+    availability = document["slos"][0]
+    assert (availability["name"], availability["state"], availability["current_value"]) == (
+        "availability",
+        "met",
+        1.0,
+    )
+    assert document["trouble"] == ""
+    assert b'ark_slo_burn_rate{slo="availability",window="5m"} 0.0' in ask(tree, "/metrics").body
+    assert [each["name"] for each in ask(tree, "/state").json["slos"]] == [
+        each["name"] for each in document["slos"]
+    ]
+    assert (tree.home.data / "slo.db").exists()
