@@ -44,7 +44,7 @@ _PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gatewa
 """Imported once, before the first fork, so that neither a start nor a restart pays for it. No agent code."""
 _STOP_S = 4.0
 _REBUILD_PERIOD_S = 60.0
-_ROUND_S = 0.2
+_ROUND_S = 0.5
 _LAST_MOMENT_S = 2.0
 _CANNOT_START = re.compile(
     r"(boot: \S+ cannot start: exit code \d+: )*boot: (?P<name>\S+) cannot start: (exit code \d+: )?(?P<why>.+)",

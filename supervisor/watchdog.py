@@ -136,6 +136,7 @@ class WatchdogWorker:
         settings = self._settings = config.watchdog
         self._pipeline = config.pipeline.agents
         self._agents = config.agents
+        self._beat_s = settings.interval_s / 4
         self._limits = Limits(interval_s=settings.interval_s, missed=settings.missed)
         self._answers = _answers(settings, self._pipeline)
         self._conduct_limits = ConductLimits(
@@ -191,14 +192,19 @@ class WatchdogWorker:
         """Watch until told to stop."""
         poller = zmq.Poller()
         poller.register(self._control.fileno(), zmq.POLLIN)
+        due = 0.0
         while True:
-            if poller.poll(self._patience_ms()):
+            left_s = max(0.0, due - time.monotonic())
+            if poller.poll(math.ceil(1000 * min(self._beat_s, left_s))):
                 for words in self._control.hear():
                     if words["do"] == "stop":
                         return
                     if words["do"] == "tree":
                         self._see_tree(words["children"])
-            self._round(time.monotonic())
+                        due = 0.0
+            if time.monotonic() >= due:
+                self._round(time.monotonic())
+                due = self._next_due()
             self._beat()
 
     def _round(self, now: float) -> None:
@@ -422,7 +428,7 @@ class WatchdogWorker:
             )
         return vitals
 
-    def _patience_ms(self) -> int:
+    def _next_due(self) -> float:
         """Until when nothing can have become late: a hang is seen when it is one, not at the next round."""
         now = time.monotonic()
         dues = [due - now for due in self._next.values()]
@@ -431,7 +437,8 @@ class WatchdogWorker:
             for vital in self._vitals(now)
             if vital.state == "running"
         ]
-        return math.ceil(1000 * min(self._limits.interval_s / 4, *(due for due in dues if due > 0), 1.0))
+        # Well within an interval: who looks more rarely cannot tell a hang of others from a sleep of its own.
+        return now + min(*(due for due in dues if due > 0), self._limits.interval_s / 2)
 
     def _report(self, now: float) -> dict[str, Any]:
         """What the status shows of it, and what is left for whoever asks when the gateway does not answer."""
