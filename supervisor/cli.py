@@ -19,7 +19,7 @@ from ark.commands.approve import login_name
 from ark.errors import NodeError
 from ark.home import Home, default_home
 from ark.moment import parse_moment
-from supervisor import doctor
+from supervisor import doctor, objectives
 from supervisor.history import History, Wanted
 from supervisor.rendering import STYLES, Status, absent, as_json, event_line, is_well, status_lines, tree_lines
 
@@ -57,11 +57,12 @@ examples:
   supervisor events --since 2h --kind alert,isolate  what happened lately, and of it only this
   supervisor doctor                                  what is wrong, why, and what to do next
   supervisor doctor joey                             the same about joey, with what came before
+  supervisor slo                                     the service level objectives: state, budget, burn rates
 
-exit codes of status, tree and doctor:
-  0  all is well
+exit codes of status, tree, doctor and slo:
+  0  all is well; for slo, no objective is violated (one that is unknown is not)
   3  something is degraded: a child does not run, trading is halted, the node does not answer; for doctor, also
-     whatever else it finds to be wrong
+     whatever else it finds to be wrong; for slo, an objective is violated
   4  nothing runs
 other commands: 0 done, 1 error, 2 wrong command line
 """
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     explain = add("doctor", _doctor, "say what is wrong, why, what came before, and what to do next")
     explain.add_argument("agent", metavar="AGENT", type=_text, nargs="?", help="only this child, and the node")
+    add("slo", _slo, "print how the node stands with its service level objectives")
     events = add("events", _events, "print what happened last")
     many = f"only the newest N (default: {LAST_EVENTS}, with --since all)"
     events.add_argument("--last", type=_count, metavar="N", help=many)
@@ -292,6 +294,26 @@ def _watchdog_report(home: Home) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _slo(arguments: argparse.Namespace) -> int:
+    if remote(arguments) is not None:
+        raise NodeError("the exporter listens on its own machine only", hint="call it where the node runs")
+    home = Home(arguments.home)
+    try:
+        address = home.node().get("metrics")
+    except NodeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_DEGRADED if home.is_locked() else EXIT_NOTHING_RUNS
+    if not address:
+        raise NodeError("this node has no exporter, which keeps the objectives", hint="set metrics.enabled to true")
+    try:
+        document = objectives.ask(address)
+    except NodeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_DEGRADED
+    print(as_json(document) if arguments.json else "\n".join(objectives.lines(document)))
+    return EXIT_DEGRADED if objectives.is_violated(document) else EXIT_OK
 
 
 # Events
