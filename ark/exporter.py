@@ -47,6 +47,7 @@ class ExporterWorker:
         self._log = Log(self._home.logs / "supervision.log")
         self._config = msgspec.convert(duty.config, Config)
         self._beat_s = self._config.watchdog.interval_s / 4
+        self._line = OperatorLine(self._home.socket("operator"))
         self._listening: socket.socket | None = None
         self._rounds = 0
 
@@ -59,6 +60,7 @@ class ExporterWorker:
                 raise
             self._box.concern(error.line)
             self._log.write("not_listening", name=self._duty.name, reason=error.line)
+        self._view = NodeView(self._home, self._config, self._line)
         self._beat()
 
     def run(self) -> None:
@@ -66,8 +68,7 @@ class ExporterWorker:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        line = OperatorLine(self._home.socket("operator"))
-        view = NodeView(self._home, self._config, line)
+        view, line = self._view, self._line
         listener = Listener(application(view, StaticFiles(_PAGE), self._note))
         told_to_stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -88,7 +89,7 @@ class ExporterWorker:
             self._beat()
             if due >= next_look:
                 next_look = due + _LOOK_S - self._beat_s / 2
-                await view.look()
+                view.look()
             due = max(due + self._beat_s, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
 

@@ -69,6 +69,7 @@ class Home:
         self.pages = self.run / "metrics"
         self.node_file = self.run / "node.json"
         self.watchdog_file = self.run / "watchdog.json"
+        self.restarts_file = self.run / "restarts.json"
         self._lock_file = self.run / "lock"
         self.halt_file = self.data / "halt.json"
         self._reserve_file = self.data / ".halt.reserve"
@@ -475,7 +476,12 @@ class Home:
                 *(
                     ()
                     if keep_boxes
-                    else (*self.run.glob("box/*"), *self.pages.glob("*"), *self.run.glob("shown/*"))
+                    else (
+                        *self.run.glob("box/*"),
+                        *self.pages.glob("*"),
+                        *self.run.glob("shown/*"),
+                        self.restarts_file,
+                    )
                 ),
             ):
                 path.unlink(missing_ok=True)

@@ -59,7 +59,7 @@ class Showing:
 
 def shown(path: Path) -> Any:
     """The document in a file; None where there is none, or it cannot be read."""
-    with suppress(OSError, msgspec.DecodeError):
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode(path.read_bytes())
     return None
 

@@ -1,14 +1,15 @@
-"""The exporter's part in the objectives: it reads what the gateway has counted and keeps the history."""
+"""The exporter's part in the objectives: it takes in what the gateway has counted and keeps the history."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 from ark.config import Config
 from ark.home import Home
 from ark.log import Log
-from ark.meters import read
+from ark.meters import Series
 from ark.slo_history import FILE, SloHistory
 from ark.slo_keeper import SloKeeper, counted
 
@@ -28,14 +29,13 @@ class SloWatch:
 
     def __init__(self, home: Home, config: Config) -> None:
         self.keeper = SloKeeper(config.slo, SloHistory(home.data / FILE))
-        self._page = home.pages / "gateway.page"
         self._log = Log(home.logs / "supervision.log")
         self._saving: asyncio.Task[None] | None = None
         self._told = ""
 
-    def look(self) -> None:
-        """Take in what the gateway has counted; on the loop."""
-        self.keeper.sample(counted(read(self._page)), time.time())
+    def look(self, page: Iterable[Series]) -> None:
+        """Take in what the gateway has counted, from its page; on the loop."""
+        self.keeper.sample(counted(page), time.time())
         if self._saving is not None and self._saving.done():
             self._saving.result()  # what escapes from it is a defect, and ends the process
             self._saving = None

@@ -1,7 +1,10 @@
 """What the exporter knows of the node, and what it shows of it.
 
-It knows the tree by its supervisors' word and everybody's heartbeat by the black boxes, so that what it says of the
-health depends on nobody. Only whether the front door answers is asked.
+It knows the tree by its supervisors' word, everybody's heartbeat by the black boxes, and what is counted by the
+pages of metrics, so that what it says depends on nobody. Only whether the front door answers is asked.
+
+Once a second it takes a sample of what the gateway has counted, for the lines over time and for the objectives; all
+else is looked up when somebody asks.
 """
 
 from __future__ import annotations
@@ -15,16 +18,19 @@ from typing import Any
 import msgspec
 
 import ark
-from ark import health, page_feed
+from ark import exposition, gateway_page, health, page_feed, resources
 from ark.config import Config
-from ark.errors import ArkError, NodeError, RequestError
-from ark.exposition import encode, families, gauges
+from ark.errors import ArkError
 from ark.health import Verdict
 from ark.home import Home
 from ark.live import Live
+from ark.meters import Series, read, read_pages
+from ark.node_series import Facts, node_series, original_series
 from ark.operator_line import OperatorLine
-from ark.page_feed import Sample, Samples
+from ark.page_feed import Samples
 from ark.recent import newest_outcomes
+from ark.restarts import Restarts
+from ark.showing import shown
 from ark.slo_watch import SloWatch
 from ark.status import SignalCounts, StatusDocument, compose, read_boxes
 from ark.topology import tree
@@ -35,6 +41,7 @@ _ASK_S = 0.5
 """So long may the front door take to say that it accepts."""
 _ANSWER_HOLDS_S = 0.5
 _OUTCOMES_HOLD_S = 0.1
+_COUNT_HOLDS_S = 10.0
 _PROTOCOL = 1
 
 
@@ -48,27 +55,29 @@ class NodeView:
     """
 
     def __init__(self, home: Home, config: Config, line: OperatorLine) -> None:
+        self._objectives = SloWatch(home, config)
         self._home = home
-        self._config = config
         self._line = line
         self._pipeline = config.pipeline.agents
         self._limits_s = _limits_s(config)
         self._needed = frozenset(("gateway", "pipeline", *self._pipeline))
         self._tree: Sequence[Mapping[str, Any]] = ()
         self._node = _facts(home)
+        self._restarts = Restarts(home.restarts_file)
         self._signals = SignalCounts()
         self._samples = Samples()
-        self._outcomes: list[dict[str, Any]] = []
-        self._outcomes_at = 0.0
+        self._outcomes: tuple[float, list[dict[str, Any]]] = (0.0, [])
         self._answer: tuple[float, str | None] = (-1.0, None)
+        self._count: tuple[float, int] = (-1.0, 0)
+        self._told: dict[str, float] = {}
         self._live = Live(self.state)
-        self._objectives = SloWatch(home, config)
 
     # What it is told
 
     def see_tree(self, children: Sequence[Mapping[str, Any]]) -> None:
         """Take the supervisors' word on the tree."""
         self._tree = children
+        self._restarts.see(children)
         self._live.tell_soon()
 
     async def stop(self) -> None:
@@ -76,12 +85,13 @@ class NodeView:
         self._live.stop()
         await self._objectives.stop()
 
-    async def look(self) -> None:
+    def look(self) -> None:
         """Take a sample; once a second."""
-        if self._live.is_followed:
-            await self._ask_counts()
-        self._samples.add(Sample(time.time(), self._signals.completed))
-        self._objectives.look()
+        page = read(self._home.page("gateway"))
+        counted = exposition.gather(page)
+        self._signals = gateway_page.signals(counted) or self._signals
+        self._samples.add(gateway_page.sample(counted, time.time()))
+        self._objectives.look(page)
         self._live.tell()
 
     # What it shows
@@ -98,10 +108,12 @@ class NodeView:
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether the tree is healthy, and the answer's body."""
         status, verdict = self._judge()
+        if time.monotonic() - self._count[0] > _COUNT_HOLDS_S:
+            self._metrics()
         body = {
             "status": "healthy" if verdict.is_healthy else "unhealthy",
             "timestamp": time.time(),
-            "metrics_count": len(list(families(status))),
+            "metrics_count": self._count[1],
             "halted": status.halted,
             "halt_reason": status.halt_reason,
             "down": sorted({fault.name for fault in verdict.faults}),
@@ -137,10 +149,7 @@ class NodeView:
         """The page's document."""
         status, verdict = self._judge()
         now = time.time()
-        if abs(now - self._outcomes_at) > _OUTCOMES_HOLD_S:
-            self._outcomes_at = now
-            found = newest_outcomes(self._home.data / "gateway.db")
-            self._outcomes = self._outcomes if found is None else found
+        portfolio = shown(self._home.shown("hrm", "portfolio"))
         return page_feed.document(
             node={
                 "version": ark.__version__,
@@ -154,20 +163,41 @@ class NodeView:
             signals=msgspec.structs.asdict(self._signals),
             alerts=status.alerts,
             series=self._samples.lines(),
-            outcomes=self._outcomes,
-            portfolio=self._shown("hrm", "portfolio"),
+            outcomes=self._newest(now),
+            portfolio=portfolio if isinstance(portfolio, dict) else None,
             slos=self.slos()["slos"],
         )
 
     def slos(self) -> dict[str, Any]:
-        """How the node stands with its objectives."""
+        """The objectives, and how the node stands with each."""
         return self._objectives.keeper.document(time.time())
 
-    async def metrics(self, accept: str) -> tuple[bytes, str]:
+    def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type."""
-        await self._ask_counts()
-        status, _ = self._judge()
-        return encode([*families(status), *gauges(self._objectives.keeper.series(time.time()))], accept)
+        return exposition.encode(self._metrics(), accept)
+
+    def metrics_json(self) -> dict[str, Any]:
+        """The exposition as the original gave it to programs."""
+        return exposition.as_json(self._metrics(), time.time())
+
+    def _metrics(self) -> dict[str, list[Series]]:
+        status, verdict = self._judge()
+        facts = Facts(
+            version=ark.__version__,
+            children=status.children,
+            ready=verdict.is_ready,
+            halted=status.halted,
+            alerts=status.alerts if "at" in self._home.watchdog_report() else None,
+            restarts=self._restarts.totals(),
+            usages=resources.usages(self._tree),
+            journals=resources.journals(self._home),
+            disk=resources.disk(self._home),
+        )
+        objectives = self._objectives.keeper.series(time.time())
+        found = exposition.gather([*read_pages(self._home.pages), *node_series(facts), *objectives])
+        found |= exposition.gather(original_series(found, status.children, self._told))
+        self._count = (time.monotonic(), len(found))
+        return found
 
     def _judge(self) -> tuple[StatusDocument, Verdict]:
         boxes = read_boxes(self._home, self._tree)
@@ -176,15 +206,13 @@ class NodeView:
         now = time.monotonic()
         return status, health.judge(self._tree, boxes, self._limits_s, self._needed, now, seal=broken)
 
-    def _shown(self, agent: str, name: str) -> dict[str, Any] | None:
-        """What an agent shows under a name; None where it shows nothing."""
-        with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
-            content = (self._home.run / "shown" / f"{agent}.{name}.json").read_bytes()
-            found: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
-            return found
-        return None
-
-    # What it asks
+    def _newest(self, now: float) -> list[dict[str, Any]]:
+        at, outcomes = self._outcomes
+        if abs(now - at) > _OUTCOMES_HOLD_S:
+            found = newest_outcomes(self._home.data / "gateway.db")
+            outcomes = outcomes if found is None else found
+            self._outcomes = (now, outcomes)
+        return outcomes
 
     async def _ask_door(self) -> str | None:
         """Why the front door does not accept; None where it does."""
@@ -197,11 +225,6 @@ class NodeView:
                 why = str(error)
             self._answer = (time.monotonic(), why)
         return f"gateway: {why}" if why else None
-
-    async def _ask_counts(self) -> None:
-        with suppress(NodeError, RequestError, msgspec.ValidationError):
-            answer = await self._line.ask("status", within_s=_ASK_S)
-            self._signals = msgspec.convert(answer["signals"], SignalCounts)
 
 
 class _Node(msgspec.Struct):

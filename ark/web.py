@@ -5,12 +5,14 @@ Everything is read by programs or by the page, so every refusal is JSON, too. On
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from email.utils import formatdate
 from typing import Any, Protocol
 
 import msgspec
+from prometheus_client.exposition import gzip_accepted
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -29,6 +31,8 @@ Answer = Callable[[Request], Awaitable[Response]]
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/@]+)(:\d{1,5})?")
 _LARGEST_BODY = 4 << 10
 """Bytes; a request to act is short."""
+_QUICKLY = 1
+"""A level of compression: four times less to send on loopback is not worth more time."""
 _HEADERS = {
     # plotly sets the style of what it draws from its script, hence 'unsafe-inline'; scripts are ours only.
     "content-security-policy": (
@@ -60,11 +64,14 @@ class View(Protocol):
     def state(self) -> dict[str, Any]:
         """The page's document."""
 
-    def slos(self) -> dict[str, Any]:
-        """How the node stands with its objectives."""
-
-    async def metrics(self, accept: str) -> tuple[bytes, str]:
+    def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type."""
+
+    def metrics_json(self) -> dict[str, Any]:
+        """The exposition for programs."""
+
+    def slos(self) -> dict[str, Any]:
+        """The objectives, and how the node stands with each."""
 
     @property
     def is_crowded(self) -> bool:
@@ -113,12 +120,19 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
     async def version(request: Request) -> Response:
         return document(view.version())
 
+    async def metrics(request: Request) -> Response:
+        body, kind = view.metrics(request.headers.get("accept", ""))
+        headers = {**_NOT_KEPT, "content-type": kind, "vary": "accept, accept-encoding"}
+        if gzip_accepted(request.headers.get("accept-encoding", "")):
+            headers["content-encoding"] = "gzip"
+            body = gzip.compress(body, _QUICKLY, mtime=0)
+        return Response(body, headers=headers)
+
+    async def metrics_json(request: Request) -> Response:
+        return document(view.metrics_json())
+
     async def slos(request: Request) -> Response:
         return document(view.slos())
-
-    async def metrics(request: Request) -> Response:
-        body, kind = await view.metrics(request.headers.get("accept", ""))
-        return Response(body, headers={**_NOT_KEPT, "content-type": kind})
 
     routes: Mapping[str, Answer] = {
         "/": page,
@@ -129,6 +143,7 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
         "/readyz": readyz,
         "/version": version,
         "/metrics": metrics,
+        "/metrics/json": metrics_json,
         "/slos": slos,
     }
     paths = list(routes)
@@ -145,13 +160,17 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
             case _:
                 return refusal(error.status_code, error.detail, headers=error.headers)
 
+    async def fail(request: Request, error: Exception) -> Response:
+        note(error)
+        return refusal(500, "that is a defect; see the node's log")
+
     starlette = Starlette(
         routes=[Route(path, answer, methods=["GET"]) for path, answer in routes.items()],
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={HTTPException: refuse, Exception: fail},
         max_body_size=_LARGEST_BODY,
     )
     starlette.router.redirect_slashes = False
-    return _Guard(starlette, note)
+    return _Guard(starlette)
 
 
 def document(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -166,25 +185,24 @@ def refusal(status: int, error: str, *, headers: Mapping[str, str] | None = None
 
 
 class _Guard:
-    """Stands before everything: sends away whoever came by a strange name, and lets nothing escape.
+    """Stands before everything: sends away whoever came by a strange name, and puts bounds on what a page may do.
 
     A page of a stranger that has its own name point here by DNS would be let in by the browser as if it were ours;
     its name is what gives it away.
     """
 
-    def __init__(self, inner: ASGIApp, note: Callable[[BaseException], None]) -> None:
+    def __init__(self, inner: ASGIApp) -> None:
         self._inner = inner
-        self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        has_begun = False
+        is_whole = False
 
         async def send_guarded(message: Message) -> None:
-            nonlocal has_begun
+            nonlocal is_whole
+            is_whole = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
-                has_begun = True
                 headers = {**_HEADERS, "date": formatdate(usegmt=True)}
                 message["headers"] = [
                     *message.get("headers", ()),
@@ -198,11 +216,9 @@ class _Guard:
             return
         try:
             await self._inner(scope, receive, send_guarded)
-        except Exception as error:
-            self._note(error)
-            if has_begun:
+        except Exception:
+            if not is_whole:
                 raise  # the connection is cut off: half an answer must not look like a whole one
-            await refusal(500, "that is a defect; see the node's log")(scope, receive, send_guarded)
 
 
 def is_ours(host: str) -> bool:

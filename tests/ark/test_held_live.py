@@ -171,14 +171,18 @@ def test_without_an_answer_the_deadline_refuses(client: Client) -> None:
     assert "refused by deadline" in str(refused(client, "approve", trace_id=trace_id, reason="too late"))
 
 
+def metrics(one: Node) -> str:
+    with urlopen(f"http://{one.metrics}/metrics", timeout=10) as page:
+        return str(page.read().decode())
+
+
 def test_the_status_counts_what_is_held_apart_from_what_is_in_flight(asking: Node, client: Client) -> None:
     before = asking.status()["signals"]
     ids = [ask(client) for _ in range(3)]
     during = asking.status()["signals"]
     assert (during["held"], during["in_flight"]) == (before["held"] + 3, before["in_flight"])
     assert during["accepted"] == during["completed"] + during["held"] + during["in_flight"]
-    with urlopen(f"http://{asking.metrics}/metrics", timeout=10) as page:
-        assert f"ark_signals_held {during['held']}.0" in page.read().decode()
+    wait_until(lambda: f"ark_signals_held {during['held']}.0\n" in metrics(asking), "it is exposed")
     for each in ids:
         client.refuse(each, reason="enough seen")
         client.outcome(each, timeout_s=10.0)
