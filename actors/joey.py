@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Meta
 
 from actors.messages import Case, Setup
 from actors.page import CEILING, Direction
+from actors.pattern_book import BOOK
 from actors.patterns import Match, gather, match
 from actors.planning import build
 from actors.scoring import score
@@ -17,6 +19,11 @@ from ark.agent import Agent, Context
 from ark.signal import Signal
 
 __all__ = ["Joey", "JoeySettings"]
+
+RECENT = 100
+"""The mean confidence is that of so many setups."""
+NONE = "none"
+"""Stands for the pattern, in the metrics, where a signal has none."""
 
 
 class JoeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,13 +55,38 @@ class Joey(Agent[Case]):
 
     def __init__(self) -> None:
         self._settings = JoeySettings()
+        self._found: Counter[str] = Counter()
+        self._confidences: deque[float] = deque(maxlen=RECENT)
 
     def setup(self, context: Context) -> None:
         self._settings = read(JoeySettings, context.settings, context.agent)
+        for pattern in sorted({each.name for each in BOOK} | {NONE}):
+            context.count("ark_setups_total", 0, pattern=pattern)
 
     def handle(self, message: Case, context: Context) -> Case:
         if message.refusal is not None:
             return message
+        answer = self._search(message)
+        # He keeps no answers: what is sent again he finds again, and has counted already.
+        if context.attempt == 1:
+            setup = answer.setup
+            pattern = None if setup is None else setup.pattern
+            self._found[pattern or NONE] += 1
+            if setup is not None and pattern is not None:
+                self._confidences.append(setup.confidence)
+        return answer
+
+    def settle(self, context: Context) -> None:
+        """Count the setups of the batch."""
+        if not self._found:
+            return
+        for pattern, times in self._found.items():
+            context.count("ark_setups_total", times, pattern=pattern)
+        self._found.clear()
+        if self._confidences:
+            context.gauge("joey_pattern_confidence_avg", sum(self._confidences) / len(self._confidences))
+
+    def _search(self, message: Case) -> Case:
         signal = message.signal
         facts = gather(signal, message.market)
         if signal.action == "trade" and _has_plan(signal):

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from actors.indicators import market
 from actors.messages import Case, Market
+from actors.rate import Rate
 from actors.settings import read
 from actors.window import SIZE, Row, Window
 from ark.agent import Agent, Context, Durability
@@ -29,6 +30,9 @@ SMALLEST = 1e-9
 BREAKOUT_MOVE, BREAKOUT_VOLUME = 0.03, 1.5
 MOMENTUM_MOVE = 0.02
 ANOMALY_MOVE, ANOMALY_VOLUME = 0.01, 2.0
+
+FEED = "bars"
+"""The name of what brings the bars, whoever sends them, in the metrics."""
 
 _NO_BARS = Window()
 """For a symbol of which nothing is known; nobody adds a bar to it."""
@@ -79,6 +83,7 @@ class Kyle(Agent[Signal]):
 
     takes = Signal
     durability = Durability.PROCESS
+    tick_s = 1.0
 
     def __init__(self) -> None:
         self._settings = KyleSettings()
@@ -87,6 +92,10 @@ class Kyle(Agent[Signal]):
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._figures: dict[str, Market] = {}
         """By symbol, what its window says; only of windows in memory that nothing was added to since."""
+        self._taken = 0
+        self._rate = Rate()
+        self._newest: float | None = None
+        """When the newest bar of all began."""
 
     def setup(self, context: Context) -> None:
         self._settings = read(KyleSettings, context.settings, context.agent)
@@ -97,8 +106,21 @@ class Kyle(Agent[Signal]):
             "high REAL NOT NULL, low REAL NOT NULL, close REAL NOT NULL, volume REAL NOT NULL, "
             "split REAL NOT NULL, PRIMARY KEY (symbol, ts)) WITHOUT ROWID"
         )
+        ((self._newest,),) = context.database.execute("SELECT max(ts) FROM bars").fetchall()  # type: ignore[assignment]
+        self._measure(context)
+
+    def tick(self, context: Context) -> None:
+        """Tell how much comes in, also when nothing does."""
+        self._measure(context)
+
+    def _measure(self, context: Context) -> None:
+        now = context.now()
+        context.gauge("kyle_ingest_rate", self._rate.see(self._taken, now))
+        if self._newest is not None:
+            context.gauge("ark_feed_age_seconds", max(0.0, now - self._newest), feed=FEED)
 
     def handle(self, message: Signal, context: Context) -> Case:
+        self._taken += 1
         now = context.now()
         refusal = self._refuse(message, now)
         if refusal is not None:
@@ -143,6 +165,7 @@ class Kyle(Agent[Signal]):
                 window = _NO_BARS
             return market(window, None, signal.price)
         if bar.ts > window.newest:
+            self._newest = bar.ts if self._newest is None else max(self._newest, bar.ts)
             self._figures.pop(signal.symbol, None)
             row = _row(bar, window)
             context.database.execute("INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (signal.symbol, *row))

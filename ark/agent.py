@@ -176,11 +176,26 @@ class Context(Protocol):
             AgentError: There is no counter of that name, or its labels are others.
         """
 
+    def total(self, metric: str, value: float, /, **labels: str) -> None:
+        """Set a counter to what it has come to, once the batch at hand is committed; see `count`.
+
+        For what the agent's own tables count, over the life of the home. It never falls.
+        """
+
     def gauge(self, metric: str, value: float, /, **labels: str) -> None:
         """Set a gauge once the batch at hand is committed; see `count`."""
 
     def observe(self, metric: str, value: float, /, **labels: str) -> None:
         """Count a value in a histogram once the batch at hand is committed; see `count`."""
+
+    def count_now(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
+        """Add to a counter at once, whatever becomes of the batch; see `count`.
+
+        For what was done to the world outside, such as a request that failed and ends the agent.
+        """
+
+    def observe_now(self, metric: str, value: float, /, **labels: str) -> None:
+        """Count a value in a histogram at once; see `count_now`."""
 
     def show(self, name: str, document: Any) -> None:
         """Have the node's page show a document, the newest of that name, about a second after the commit.
@@ -278,6 +293,8 @@ class Agent(Generic[Taken]):
 
     def settle(self, context: Context) -> None:
         """Called after the messages of a batch, before their commit: write here what was gathered.
+
+        Called for agents without a journal, too, which may have something to count.
 
         Called after each message that is sent again, too, so that one that always fails here is known by its name.
         """

@@ -115,6 +115,11 @@ class StageContext:
         if self._meters is not None:
             self._measured.append(Measured(self._meters.place(metric, "counter", labels), amount))
 
+    def total(self, metric: str, value: float, /, **labels: str) -> None:
+        if self._meters is not None:
+            place = self._meters.place(metric, "counter", labels)
+            self._measured.append(Measured(place, value, whole=True))
+
     def gauge(self, metric: str, value: float, /, **labels: str) -> None:
         if self._meters is not None:
             self._measured.append(Measured(self._meters.place(metric, "gauge", labels), value))
@@ -123,6 +128,15 @@ class StageContext:
         if self._meters is not None:
             place = self._meters.place(metric, "histogram", labels)
             self._measured.append(Measured(place, value, self.trace_id, self.now()))
+
+    def count_now(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
+        if self._meters is not None:
+            self._meters.count(metric, amount, **labels)
+
+    def observe_now(self, metric: str, value: float, /, **labels: str) -> None:
+        if self._meters is not None:
+            place = self._meters.place(metric, "histogram", labels)
+            self._meters.write(Measured(place, value, self.trace_id, self.now()))
 
     def settle_measured(self) -> None:
         """Write down what was counted: what it belongs to is committed."""

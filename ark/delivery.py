@@ -388,6 +388,7 @@ class Stage:
         self.agent.setup(self.context)
         if self._journal:
             self._journal.commit()
+        self.context.settle_measured()
         self._note("", "")
         self._collect_sent()
 
@@ -496,7 +497,7 @@ class Stage:
                     outgoing.append(self._held(envelope, answer, received_ns, now_ns()))
                 else:
                     outgoing.append(self._answered(envelope, answer, received_ns, now_ns()))
-                if journal and envelope.attempt > 1:
+                if envelope.attempt > 1:
                     # Sent again, perhaps because this very signal ends its agent while a batch is settled: settled
                     # alone, it is the one that is noted.
                     self._note(envelope.trace_id, "settle")
@@ -508,9 +509,8 @@ class Stage:
             elif envelope.kind == NOTICE and self._notices:
                 self._note("", "notice")
                 self.agent.notice(self._notices.decode(envelope.payload), context)
-        if journal:
-            self._note("", "settle")
-            self.agent.settle(context)
+        self._note("", "settle")
+        self.agent.settle(context)
         self._note("", "")
         self.handled += len(batch)
         yield "handled"
@@ -539,6 +539,8 @@ class Stage:
             self._journal.commit()
             took_s = max(0, now_ns() - began_ns) / 1e9
             self.context.observe("ark_journal_commit_seconds", took_s, owner=self.context.agent)
+        # At once: what a death in between leaves uncounted stays so, since its answers are recorded.
+        self.context.settle_measured()
 
     def _recorded(self, envelope: Envelope) -> Answer | None:
         if self.agent.recalls:
@@ -645,7 +647,6 @@ class Stage:
         )
 
     def _collect_sent(self) -> None:
-        self.context.settle_measured()
         for destination, kind, payload in self.context.take_sent():
             sender = self.context.agent
             self._outgoing.append((destination, Envelope(kind, sender, "", 0, self.epoch, 0, payload)))

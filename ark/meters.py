@@ -150,9 +150,7 @@ class Meters:
 
     def total(self, name: str, value: float, /, **labels: str) -> None:
         """Set a counter to what it has come to, where that is kept elsewhere and durably. It never falls."""
-        place = self.place(name, "counter", labels)
-        if place and value > self._figures[place.at]:
-            self._figures[place.at] = value
+        self.write(Measured(self.place(name, "counter", labels), value, whole=True))
 
     def observe(
         self, name: str, value: float, /, trace_id: str = "", at: float | None = None, **labels: str
@@ -170,12 +168,13 @@ class Meters:
         self.write(Measured(self.place(name, "histogram", labels), value, trace_id, at))
 
     def write(self, measured: Measured) -> None:
-        """Do what `count`, `gauge` or `observe` would have done, had it not waited for something."""
-        place, value, trace_id, at = measured
+        """Do what `count`, `total`, `gauge` or `observe` would have done, had it not waited for something."""
+        place, value, trace_id, at, whole = measured
         if place is None:
             self._overflow()
         elif place.kind == "counter":
-            self._figures[place.at] += value
+            before = self._figures[place.at]
+            self._figures[place.at] = max(before, value) if whole else before + value
         elif place.kind == "gauge":
             self._figures[place.at] = value
         else:
@@ -315,6 +314,8 @@ class Measured(NamedTuple):
     value: float
     trace_id: str = ""
     at: float = 0.0
+    whole: bool = False
+    """Whether a counter is to be set to it, rather than to rise by it."""
 
 
 def prepare(path: Path) -> None:

@@ -156,9 +156,17 @@ _TREE = (
 
 _TRADING = (
     _gauge("kyle_ingest_rate", "Signals that Kyle took a second, over the last minute.", unit="hertz"),
-    _gauge("ark_feed_age_seconds", "Age of the newest bar of a feed.", "feed", unit="seconds"),
-    _gauge("joey_pattern_confidence_avg", "Mean confidence of the last 100 setups.", unit="ratio"),
-    _counter("ark_setups_total", "Setups by pattern; `none` for signals without one.", "pattern"),
+    _gauge("ark_feed_age_seconds", "Since the newest bar began; absent before the first.", "feed", unit="seconds"),
+    _gauge(
+        "joey_pattern_confidence_avg",
+        "Mean confidence of the last 100 patterns that Joey's process found; absent before the first.",
+        unit="ratio",
+    ),
+    _counter(
+        "ark_setups_total",
+        "Signals by the pattern that Joey found, `none` for none; what is sent again after a kill is not counted.",
+        "pattern",
+    ),
     _counter("graveyard_validations_total", "Plans that were held against the rule book."),
     _counter("hrm_denials_total", "Rules that denied.", "rule_id", "agent", "action_type", "track"),
     _counter("ark_decisions_total", "Decisions by what came of them and who decided.", "result", "level"),

@@ -16,6 +16,7 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -30,6 +31,7 @@ from ark.intake import Intake
 from ark.journal import Journal, open_database
 from ark.letters import DeadLetter, obstacle
 from ark.message import HELD, OUTCOME, Envelope, pack, unpack
+from ark.meters import Meters
 from ark.ruling import SECRET
 from ark.signal import Signal
 
@@ -109,6 +111,7 @@ class Simulation:
             leaves it for now (None). Without one, what is held waits for its deadline.
         deal: The same operator before a dead letter: he wants it retried (True), drops it (False), or leaves it for
             now (None). One that must not be retried he drops. The run ends when he has dealt with each.
+        pages: A folder in which each agent has its page of metrics, which survives it; None: nothing is counted.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Simulation:
         door: type[Door] = Door,
         answer: Callable[[random.Random, Pending], bool | None] | None = None,
         deal: Callable[[random.Random, DeadLetter], bool | None] | None = None,
+        pages: Path | None = None,
     ) -> None:
         self._random = random.Random(seed)
         self._agents = dict(agents)
@@ -140,6 +144,7 @@ class Simulation:
         self._door_class = door
         self._answer = answer
         self._deal = deal
+        self._pages = pages
         self.halt_reason: str | None = None
         self.clock = 1_700_000_000.0
         self.databases: dict[str, dict[str, apsw.Connection]] = {name: {} for name in self._names}
@@ -466,6 +471,7 @@ class Simulation:
             free_bytes=lambda: 1 << 40,
             opener=opener,
             secrets={key: self._secrets[key] for key in agent.secrets if key in self._secrets},
+            meters=self._meters(name, agent),
         )
         return self._stage_class(
             agent,
@@ -475,6 +481,12 @@ class Simulation:
             epoch=self._epoch,
             note=note,
         )
+
+    def _meters(self, name: str, agent: Agent[Any]) -> Meters | None:
+        if self._pages is None:
+            return None
+        filled = {"agent": name, "version": "simulated", "track": "stable"}
+        return Meters(self._pages / f"{name}.page", process=name, own=agent.metrics, filled=filled)
 
     def _halt(self, reason: str) -> bool:
         if self.halt_reason is not None:

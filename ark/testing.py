@@ -37,7 +37,8 @@ class TestContext:
         sent: Notices as pairs of agent and notice, in order.
         events: Events as pairs of kind and fields, in order.
         failures: The reasons of `failed`, in order.
-        measured: What was counted and observed, and what gauges were set to: metric, labels and value, in order.
+        measured: What was counted and observed, and what gauges and totals were set to: metric, labels and value,
+            in order.
         shown: The newest document of each name.
         metrics: Metrics that may be used beside those of `ark.metrics`: the agent's own.
     """
@@ -123,11 +124,30 @@ class TestContext:
     def count(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
         self._measure(metric, "counter", labels, amount)
 
+    def total(self, metric: str, value: float, /, **labels: str) -> None:
+        self._measure(metric, "counter", labels, value)
+
     def gauge(self, metric: str, value: float, /, **labels: str) -> None:
         self._measure(metric, "gauge", labels, value)
 
     def observe(self, metric: str, value: float, /, **labels: str) -> None:
         self._measure(metric, "histogram", labels, value)
+
+    count_now = count
+    observe_now = observe
+
+    def counted(self, metric: str, /, **labels: str) -> float:
+        """The sum of what was counted in a metric, in the series with these labels; 0 where that is nothing."""
+        return sum(
+            value for name, given, value in self.measured if name == metric and labels.items() <= given.items()
+        )
+
+    def latest(self, metric: str, /, **labels: str) -> float | None:
+        """What a gauge, or a total, was set to last in a series with these labels; None where it was not."""
+        found = [
+            value for name, given, value in self.measured if name == metric and labels.items() <= given.items()
+        ]
+        return found[-1] if found else None
 
     def _measure(self, metric: str, kind: Kind, labels: dict[str, str], value: float) -> None:
         known = {**REGISTRY, **{each.name: each for each in self.metrics}}

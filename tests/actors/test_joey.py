@@ -179,3 +179,31 @@ def test_of_ordinary_bars_a_small_share_becomes_a_plan() -> None:
     names = {setup.pattern for setup in planned}
     assert names >= {"breakout", "momentum", "reversal", "volume_anomaly", "dead_cat_bounce"}
     assert {setup.direction for setup in planned} == {"long", "short"}
+
+
+class TestWhatHeCounts:
+    def desk(self) -> tuple[Joey, TestContext]:
+        desk, joey = TestContext("joey"), Joey()
+        joey.setup(desk)
+        return joey, desk
+
+    def test_every_pattern_is_there_from_the_beginning(self) -> None:
+        _, desk = self.desk()
+        found = {labels["pattern"]: value for name, labels, value in desk.measured if name == "ark_setups_total"}
+        assert {"none", "squeezer", "dead_cat_bounce"} <= set(found)
+        assert set(found.values()) == {0.0}
+        assert desk.latest("joey_pattern_confidence_avg") is None, "no setup has no confidence"
+
+    def test_patterns_and_what_has_none_but_not_what_kyle_refused_or_what_comes_again(self) -> None:
+        joey, desk = self.desk()
+        fits = Case(signal=trade(direction="short", features=DEAD_CAT), market=Market(price=100.0))
+        for case in (fits, fits, Case(signal=trade(), market=Market(price=100.0))):
+            drive(joey, case, desk)
+        drive(joey, Case(signal=trade(), refusal=("expired", "too old")), desk)
+        desk.attempt = 2
+        answer = drive(joey, fits, desk)
+        assert answer.setup is not None
+        assert desk.counted("ark_setups_total", pattern="dead_cat_bounce") == 2.0
+        assert desk.counted("ark_setups_total", pattern="none") == 1.0
+        assert desk.counted("ark_setups_total") == 3.0
+        assert desk.latest("joey_pattern_confidence_avg") == pytest.approx(answer.setup.confidence)

@@ -301,3 +301,29 @@ def test_a_trade_is_left_as_it_is() -> None:
     described(kyle, desk, bars[:-1])
     signal = shown(bars[-1], action="trade", direction="long", stop_loss=90.0, quantity=1.0)
     assert drive(kyle, signal, desk).signal == signal
+
+
+def test_he_tells_how_much_comes_in_and_that_nothing_does() -> None:
+    kyle, desk = seated()
+    assert desk.latest("kyle_ingest_rate") == 0.0
+    for _ in range(30):
+        drive(kyle, trade(), desk)
+    desk.clock += 10
+    kyle.tick(desk)
+    assert desk.latest("kyle_ingest_rate") == 3.0
+    desk.clock += 60
+    kyle.tick(desk)
+    assert desk.latest("kyle_ingest_rate") == 0.0
+
+
+def test_he_tells_how_old_the_newest_bar_is_also_after_a_restart() -> None:
+    kyle, desk = seated()
+    assert desk.latest("ark_feed_age_seconds") is None, "nothing is known of it"
+    for symbol, age_s in (("ACME", 40.0), ("MSFT", 100.0)):
+        bar = {"ts": desk.clock - age_s, "open": 10, "high": 10, "low": 10, "close": 10, "volume": 1}
+        drive(kyle, trade(symbol=symbol, features={"bar": bar}), desk)
+    kyle.tick(desk)
+    assert desk.latest("ark_feed_age_seconds", feed="bars") == 40.0
+    desk.clock += 5
+    seated(desk)
+    assert desk.latest("ark_feed_age_seconds", feed="bars") == 45.0

@@ -20,8 +20,10 @@ from ark.delivery import GATEWAY, LARGEST_HOLD, STRIKES, Dispatcher, Held, Pendi
 from ark.errors import AgentError
 from ark.journal import Journal, open_database
 from ark.message import HELD, LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, encode
+from ark.meters import Meters, read
 from ark.ruling import Ruling, rule
 
+FILLED = {"agent": "beta", "version": "1", "track": "stable"}
 HELD_NOW = Held("alpha", 1.0, 2.0, "is this wise?", msgspec.Raw(b"\x80"), 1)
 RULING = rule(b"secret", "t1", approved=True, by="ada", reason="looked", at=1.0)
 
@@ -376,7 +378,8 @@ class Forgetful(Echo):
 class Bench:
     """One agent's memory on the bench: stages come and go, as processes do."""
 
-    def __init__(self, agent: type[Agent[Any]] = Echo, successor: str = "omega") -> None:
+    def __init__(self, agent: type[Agent[Any]] = Echo, successor: str = "omega", page: Path | None = None) -> None:
+        self.page = page
         self.database = open_database(":memory:")
         self.agent_class = agent
         self.successor = successor
@@ -396,6 +399,7 @@ class Bench:
             halt=lambda: None,
             opener=lambda name: self.database,
             secrets={},
+            meters=None if self.page is None else Meters(self.page, process="beta", filled=FILLED),
         )
         stage = Stage(
             agent,
@@ -410,6 +414,12 @@ class Bench:
 
     def mine(self) -> list[int]:
         return [n for (n,) in self.database.execute("SELECT n FROM mine ORDER BY rowid")]
+
+    def counted(self, what: str) -> float:
+        """What the processes together have counted."""
+        assert self.page is not None
+        found = {each.labels: each.value for each in read(self.page) if each.metric.name == "ark_setups_total"}
+        return found.get((what,), 0.0)
 
 
 def work(
@@ -494,6 +504,49 @@ def test_a_death_at_any_point_leaves_all_of_a_batch_or_nothing_and_nothing_is_ou
     outgoing = run(stage, *again)
     assert [each["n"] for each in answers(outgoing)] == list(range(1, size + 1))
     assert bench.mine() == list(range(1, size + 1))
+
+
+class Counting(Echo):
+    """Counts each thing that it does."""
+
+    def handle(self, message: Work, context: Context) -> Any:
+        context.count("ark_setups_total", pattern="handled")
+        return super().handle(message, context)
+
+    def perform(self, intent: Order, context: Context, *, again: bool) -> Any:
+        context.count("ark_setups_total", pattern="performed")
+        context.count_now("ark_setups_total", pattern="asked the world")
+        return super().perform(intent, context, again=again)
+
+
+@given(st.integers(0, 5), st.integers(1, 3))
+def test_what_a_batch_counts_is_counted_with_its_commits_and_once(
+    tmp_path_factory: pytest.TempPathFactory, stop: int, size: int
+) -> None:
+    bench = Bench(Counting, page=tmp_path_factory.mktemp("page") / "beta.page")
+    batch = [(seq, "effect" if seq == 2 else "") for seq in range(1, size + 1)]
+    stage = bench.stage()
+    steps = stage.process(stage.admit([work(seq, does=does) for seq, does in batch]), lambda: 1)
+    for _ in zip(range(stop), steps, strict=False):
+        continue
+    steps.close()
+    stage = bench.stage(epoch=2)
+    assert bench.counted("handled") == len(bench.mine()), "what was not committed is not counted"
+    run(stage, *[work(seq, epoch=2, attempt=2, does=does) for seq, does in batch])
+    assert bench.counted("handled") == size
+    assert bench.counted("performed") == (size > 1)
+    assert (size > 1) <= bench.counted("asked the world") <= 2 * (size > 1), "the world was asked twice"
+
+
+def test_an_agent_without_a_journal_counts_when_its_batch_is_done(tmp_path: Path) -> None:
+    class Gathering(Forgetful):
+        def settle(self, context: Context) -> None:
+            context.count("ark_setups_total", len(self.calls), pattern="handled")
+            self.calls.clear()
+
+    bench = Bench(Gathering, page=tmp_path / "beta.page")
+    run(bench.stage(), work(1), work(2))
+    assert bench.counted("handled") == 2
 
 
 def test_an_effect_is_performed_after_its_intent_is_committed_and_asked_again_after_a_death() -> None:

@@ -145,3 +145,17 @@ def test_pytest_does_not_take_the_context_for_a_test() -> None:
 def test_a_test_context_offers_what_a_stages_context_offers() -> None:
     offered = {name for name in vars(Context) if not name.startswith("_")} | set(Context.__annotations__)
     assert offered <= set(dir(TestContext())), "every word of the contract is there"
+
+
+def test_a_context_says_what_was_counted_and_refuses_what_is_no_metric(desk: TestContext) -> None:
+    desk.count("ark_setups_total", 2, pattern="none")
+    desk.count_now("ark_setups_total", pattern="squeezer")
+    desk.gauge("ark_equity", 5.0)
+    desk.gauge("ark_equity", 4.0)
+    desk.total("ark_ledger_rows_total", 7)
+    assert desk.counted("ark_setups_total") == 3.0
+    assert desk.counted("ark_setups_total", pattern="none") == 2.0
+    assert (desk.latest("ark_equity"), desk.latest("ark_ledger_rows_total")) == (4.0, 7)
+    assert desk.latest("ark_drawdown_ratio") is None
+    with pytest.raises(AgentError, match="there is no metric"):
+        desk.total("rows", 1)
