@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from ark.errors import RequestError
 from ark.signal import ACTIONS, TRACE_ID, ArrivingSignal, Signal
+from ark.traceparent import check_state, read_parent
 
 __all__ = [
     "LARGEST_MESSAGE",
@@ -248,6 +249,8 @@ def parse_signal(raw: bytes | msgspec.Raw) -> tuple[Signal, list[str]]:
         signal, ignored = _read_closely(raw)
     for field in ("features", "metadata"):
         _check_tree(getattr(signal, field), field)
+    if signal.traceparent or signal.tracestate:
+        _check_trace(signal)
     return signal, ignored
 
 
@@ -325,6 +328,19 @@ def _check_tree(value: Any, field: str) -> None:
         text, path = fault
         place = ".".join((field, *(key[:64] for key in reversed(path[-4:]))))
         raise RequestError(f"`{place}` {text}", code=Code.INVALID, field=place)
+
+
+def _check_trace(signal: Signal) -> None:
+    """Refuse what the W3C's Trace Context does not allow, and a `tracestate` of no trace."""
+    field = "traceparent" if signal.traceparent else "tracestate"
+    try:
+        if not signal.traceparent:
+            raise ValueError("belongs to a `traceparent`, and there is none")
+        read_parent(signal.traceparent)
+        field = "tracestate"
+        check_state(signal.tracestate)
+    except ValueError as error:
+        raise RequestError(f"`{field}` {error}", code=Code.INVALID, field=field) from None
 
 
 def _fault(value: Any, levels: int, *, finite: bool = True) -> tuple[str, list[str]] | None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from ark.traceparent import LONGEST_TRACEPARENT, LONGEST_TRACESTATE
+
 __all__ = ["ACTIONS", "ArrivingSignal", "Bar", "Signal"]
 
 ACTIONS = ("trade", "observe")
@@ -65,6 +67,9 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
         ts: When it was made, seconds since the epoch; the door sets the time of acceptance if it is absent.
         features: Facts about the market, such as `bar`, `short_interest` or `catalyst`.
         metadata: Whatever the sender wants to find again; ARK does not read it.
+        traceparent: The span of the sender's own trace that caused the signal, by the W3C's Trace Context. It comes
+            back with the outcome.
+        tracestate: What belongs to it, by the same specification; only beside a `traceparent`.
     """
 
     symbol: str
@@ -82,10 +87,15 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
     ts: float | None = None
     features: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class ArrivingSignal(Signal, frozen=True, omit_defaults=True):
-    """A signal at the door, where every bound is checked; behind it, nobody needs to check again."""
+    """A signal at the door, where every bound is checked; behind it, nobody needs to check again.
+
+    What a bound cannot say of `traceparent`, `tracestate`, `features` and `metadata`, `ark.protocol` checks.
+    """
 
     symbol: Annotated[str, Meta(pattern=SYMBOL)]
     direction: Literal["long", "short"]
@@ -99,3 +109,5 @@ class ArrivingSignal(Signal, frozen=True, omit_defaults=True):
     source: Annotated[str, Meta(max_length=128)] = ""
     ts: Annotated[float, Meta(ge=0, le=LATEST)] | None = None
     trace_id: Annotated[str, Meta(pattern=TRACE_ID)] = ""
+    traceparent: Annotated[str, Meta(max_length=LONGEST_TRACEPARENT)] = ""
+    tracestate: Annotated[str, Meta(max_length=LONGEST_TRACESTATE)] = ""
