@@ -72,6 +72,7 @@ class AgentWorker:
         if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
         self._agent_class = agent_class
+        self.version: str = agent_class.version or duty.options["version"]
         self._trouble = Trouble(duty.name, self._home, box)
         self._halt_reason: str | None = None
         self._halt_looked_at = -1.0
@@ -112,7 +113,7 @@ class AgentWorker:
         self._agent = agent
         context = StageContext(
             duty.name,
-            version=agent.version or duty.options["version"],
+            version=self.version,
             pipeline=self._pipeline,
             settings=self._settings[duty.name],
             clock=time.time,
@@ -139,13 +140,12 @@ class AgentWorker:
 
     def _open_meters(self, config: Config) -> Meters:
         name, options = self._duty.name, self._duty.options
-        version = self._agent_class.version or options["version"]
         return Meters(
             self._home.page(name),
             process=name,
             edges=EDGES,
             own=self._agent_class.metrics,
-            filled={"agent": name, "version": version, "track": options.get("track", "stable")},
+            filled={"agent": name, "version": self.version, "track": options.get("track", "stable")},
         )
 
     def _pause(self, seconds: float) -> None:

@@ -193,6 +193,15 @@ class Client:
             outcome: dict[str, Any] = reply["outcome"]
             return outcome
 
+    def trace(self, trace_id: str) -> dict[str, Any]:
+        """The whole way of a signal as far as it has come: see `ark.traces.TraceDocument`.
+
+        Raises:
+            RequestError: With code `unknown_trace`.
+        """
+        trace: dict[str, Any] = self.request("trace", trace_id=trace_id, patience_s=2.0)["trace"]
+        return trace
+
     def held(self, *, limit: int = MOST_HELD) -> list[dict[str, Any]]:
         """The decisions that wait for a person, those that have waited longest first. For operators.
 

@@ -93,7 +93,10 @@ class Pending(msgspec.Struct):
         sent_in: The epoch in which it was sent last and is still under way, 0 for none.
         held: What a person must decide about it; None where nobody must.
         ruling: How a person did.
-        accepted_at: Seconds since the epoch.
+        accepted_at: When it was taken in, seconds since the epoch.
+        durable_at: When that was on the disk; None where an earlier process of the gateway wrote it.
+        sent_at: When it was sent first; None where it was not, or an earlier process of the gateway did.
+        resent_at: When it was sent again, the last time; None where it was not.
     """
 
     seq: int
@@ -109,6 +112,9 @@ class Pending(msgspec.Struct):
     held: Held | None = None
     ruling: Ruling | None = None
     accepted_at: float = 0.0
+    durable_at: float | None = None
+    sent_at: float | None = None
+    resent_at: float | None = None
 
     @property
     def is_parked(self) -> bool:
@@ -151,6 +157,10 @@ class Dispatcher:
     def parked(self) -> Mapping[str, Pending]:
         """The signals that wait for a person, by trace id."""
         return self._parked
+
+    def is_under_way(self, pending: Pending) -> bool:
+        """Whether a signal is somewhere in the pipeline."""
+        return pending.sent_in == self.epoch
 
     @property
     def first_seq(self) -> int | None:
@@ -248,8 +258,14 @@ class Dispatcher:
         """Dead letters that ended agents even as letters: to be finished by the gateway itself."""
         return [each for each in self._unfinished.values() if each.strikes >= 2 * STRIKES]
 
-    def due(self, now: float, most: int = 1 << 30) -> list[Envelope]:
-        """What to send now, in order, and at most so much. Everything given here counts as sent."""
+    def due(self, now: float, most: int = 1 << 30, *, at: float | None = None) -> list[Envelope]:
+        """What to send now, in order, and at most so much. Everything given here counts as sent.
+
+        Args:
+            now: Seconds on a clock that never goes back.
+            most: At most so many.
+            at: The same moment, seconds since the epoch; noted for the signal's trace.
+        """
         envelopes: list[Envelope] = []
         if self.paused:
             return envelopes
@@ -257,6 +273,10 @@ class Dispatcher:
             pending = self._unsent.popleft()
             if pending.trace_id not in self._unfinished:
                 continue  # finished by an answer of an older epoch before its turn came again
+            if pending.sent:
+                pending.resent_at = at
+            else:
+                pending.sent_at = at
             pending.sent += 1
             pending.sent_in = self.epoch
             self._in_flight += 1

@@ -7,8 +7,9 @@ may leave the process. The gateway's process and the simulator run this same cla
 from __future__ import annotations
 
 import heapq
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -16,8 +17,9 @@ import msgspec
 from ark.delivery import STRIKES, Dispatcher, Pending
 from ark.intake import Intake, read_hold
 from ark.letters import Act, DeadLetter, anew
-from ark.message import Envelope
+from ark.message import Envelope, Span
 from ark.metrics import edges
+from ark.records import Members, Passage, trace_context
 from ark.ruling import Ruling, rule
 from ark.signal import Signal
 from ark.tally import Limits, Tally
@@ -45,8 +47,15 @@ class Finished(msgspec.Struct, frozen=True):
     status: str
 
 
-class _Status(msgspec.Struct, frozen=True):
+class _Told(msgspec.Struct, frozen=True):
+    """What is read of an outcome."""
+
     status: str
+    spans: msgspec.Raw = msgspec.Raw(b"")
+
+
+_told = msgspec.msgpack.Decoder(_Told)
+_maps = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 class Door:
@@ -58,6 +67,7 @@ class Door:
         window, stall_s: See `Dispatcher`.
         secret: What rulings are tagged with.
         limits: What the objectives about latency ask for.
+        clock: Seconds since the epoch.
 
     Attributes:
         tally: What is counted of the outcomes.
@@ -72,8 +82,10 @@ class Door:
         stall_s: float = 30.0,
         secret: bytes = b"",
         limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.intake = intake
+        self._clock = clock
         limits = limits or Limits()
         kept = intake.tally()
         self.tally = Tally(
@@ -141,9 +153,13 @@ class Door:
         self._take(pending)
         return trace_id, "accepted"
 
+    def find(self, trace_id: str) -> Pending | None:
+        """The accepted signal of that trace that has no outcome, if there is one."""
+        return self._fresh.get(trace_id) or self.dispatcher.find(trace_id)
+
     def is_unfinished(self, trace_id: str) -> bool:
         """Whether a signal is accepted and has no outcome."""
-        return trace_id in self._fresh or self.dispatcher.find(trace_id) is not None
+        return self.find(trace_id) is not None
 
     def finish(self, envelope: Envelope, now: float) -> None:
         """Take an outcome from the last agent; one that comes again changes nothing.
@@ -154,8 +170,7 @@ class Door:
         """
         pending = self.dispatcher.finish(envelope.trace_id)
         if pending is not None:
-            outcome = bytes(envelope.payload)
-            self._record(pending, msgspec.msgpack.decode(outcome, type=_Status).status, outcome, now)
+            self._record(pending, bytes(envelope.payload), now, envelope.spans)
 
     def hold(self, envelope: Envelope, now: float) -> Pending | None:
         """Take an agent's word that a person must decide.
@@ -175,7 +190,7 @@ class Door:
         pending = self.dispatcher.hold(envelope.trace_id, envelope.epoch, held)
         if pending is not None:
             self._write(durable=False)
-            self.intake.hold(pending, agent, now, payload)
+            self.intake.hold(pending, agent, now, payload, msgspec.msgpack.encode(envelope.spans))
             self._watch(pending)
         return pending
 
@@ -272,8 +287,19 @@ class Door:
                 expelled.append(pending)
         for pending in self.dispatcher.hopeless():
             self.dispatcher.finish(pending.trace_id)
-            self._record(pending, "failed", msgspec.msgpack.encode(_given_up(pending)), now)
+            self._record(pending, msgspec.msgpack.encode(_given_up(pending)), now)
         return expelled
+
+    def note_crew(self, members: Members, now: float) -> None:
+        """Take note of who makes up the pipeline, for the traces of what passes through it.
+
+        Args:
+            members: The agents in order, each with its version.
+            now: Seconds since the epoch.
+        """
+        if members != self.intake.crews.latest:
+            self._write(durable=False)
+            self.intake.crews.note(members, now)
 
     def settle(self) -> list[Finished]:
         """Commit everything since the last time, and let what was accepted be sent.
@@ -286,9 +312,12 @@ class Door:
         """
         if self._writing:
             self._commit()
-        for pending in self._fresh.values():
-            self.dispatcher.accept(pending)
-        self._fresh.clear()
+        if self._fresh:
+            now = self._clock()
+            for pending in self._fresh.values():
+                pending.durable_at = now
+                self.dispatcher.accept(pending)
+            self._fresh.clear()
         finished, self._finished = self._finished, []
         return finished
 
@@ -297,16 +326,28 @@ class Door:
         self.unfinished_bytes += len(pending.payload)
         self._fresh[pending.trace_id] = pending
 
-    def _record(self, pending: Pending, status: str, outcome: bytes, now: float) -> None:
+    def _record(self, pending: Pending, outcome: bytes, now: float, spans: tuple[Span, ...] = ()) -> None:
         self._write(durable=False)
+        told = _told.decode(outcome)
         took_s, ruled = now - pending.accepted_at, pending.ruling is not None
-        self.tally.add(pending.trace_id, status, outcome, took_s=took_s, ruled=ruled, now=now)
+        self.tally.add(pending.trace_id, told.status, outcome, took_s=took_s, ruled=ruled, now=now)
+        outcome = _with_context(pending, outcome)
+        passage = Passage(
+            pending.durable_at,
+            pending.sent_at,
+            pending.resent_at,
+            pending.sent,
+            now,
+            None if len(told.spans) > 1 else spans,  # nil and an empty list are one byte
+        )
         oldest = (self.dispatcher.first_seq, next((each.seq for each in self._fresh.values()), None))
         first_open = min((seq for seq in oldest if seq is not None), default=pending.seq)
-        self.intake.finish(pending, status, outcome, first_open=first_open)
+        self.intake.finish(
+            pending, told.status, outcome, first_open=first_open, passage=msgspec.msgpack.encode(passage)
+        )
         self.unfinished_bytes -= len(pending.payload)
         self._forget(pending)
-        self._finished.append(Finished(pending.trace_id, pending.symbol, outcome, status))
+        self._finished.append(Finished(pending.trace_id, pending.symbol, outcome, told.status))
 
     def _rule(self, pending: Pending, *, approved: bool, by: str, reason: str, now: float) -> Ruling:
         ruling = rule(self._secret, pending.trace_id, approved=approved, by=by, reason=reason, at=now)
@@ -340,6 +381,15 @@ class Door:
         if not self._writing:
             self.intake.begin(durable=durable)
             self._writing, self._durable = True, durable
+
+
+def _with_context(pending: Pending, outcome: bytes) -> bytes:
+    """An outcome with the trace context that its signal came with."""
+    traceparent, tracestate = trace_context(pending.payload)
+    if not traceparent:
+        return outcome
+    added = {"traceparent": traceparent, **({"tracestate": tracestate} if tracestate else {})}
+    return msgspec.msgpack.encode({**_maps.decode(outcome), **added})
 
 
 def _given_up(pending: Pending) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import zmq
 from ark import protocol
 from ark.agent import Durability
 from ark.back_pressure import BackPressure
-from ark.blackbox import BlackBox
+from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.control import Control, Duty
 from ark.door import Door
@@ -41,6 +41,7 @@ from ark.ruling import SECRET
 from ark.signal_desk import SignalDesk
 from ark.status import SignalCounts, compose, depths, read_boxes
 from ark.storage import RETRY_S, STORAGE, Trouble, naming, open_journal
+from ark.trace_desk import TraceDesk
 from ark.tree_desk import TreeDesk
 from ark.wire import Outbox, Route, bind, mailbox
 
@@ -82,6 +83,7 @@ class GatewayWorker:
         self._outcomes: OutcomeDesk
         self._held: HeldDesk
         self._letters: LetterDesk
+        self._traces: TraceDesk
         self._tree = TreeDesk(duty.name, self._pipeline, say=control.say, remember=self._remember)
         self._news = News(Log(self._home.logs / "supervision.log"))
         self._meters = Meters(self._home.page(duty.name), process=duty.name) if config.metrics.enabled else None
@@ -163,7 +165,7 @@ class GatewayWorker:
                     next_try = time.monotonic() + RETRY_S
                 else:
                     self._is_open = True
-                    self._door.dispatcher.paused = self._tree.is_interrupted
+                    self._look_at_tree()
                     self._trouble.end()
                     return True
             wait_s = max(0.001, min(self._beat_s, next_try - time.monotonic()))
@@ -203,6 +205,12 @@ class GatewayWorker:
         self._outcomes = OutcomeDesk(self._door)
         self._held = HeldDesk(self._door, note=news.note, remember=self._remember)
         self._letters = LetterDesk(self._door, self._home, symbols=symbols, tell=news.tell)
+        self._traces = TraceDesk(
+            self._door, self._tree, self._pipeline, read_box=lambda name: read(self._home.box(name))
+        )
+        known = tuple([name for name, _ in self._door.intake.crews.latest])
+        if known != self._pipeline:
+            self._door.note_crew(tuple([(name, "") for name in self._pipeline]), time.time())
 
     # What comes in
 
@@ -319,7 +327,7 @@ class GatewayWorker:
                 case "tree":
                     self._tree.children = words["children"]
                     if self._is_open:
-                        self._door.dispatcher.paused = self._tree.is_interrupted
+                        self._look_at_tree()
                 case "reply":
                     answer = self._tree.replied(words["number"], words["agent"], words["state"])
                     if answer is not None:
@@ -327,6 +335,11 @@ class GatewayWorker:
                 case "event":
                     self._news.tell(words["kind"], **words["fields"])
         return True
+
+    def _look_at_tree(self) -> None:
+        self._door.dispatcher.paused = self._tree.is_interrupted
+        if self._tree.crew:
+            self._door.note_crew(self._tree.crew, time.time())
 
     def _strike(self, died: list[dict[str, Any]]) -> None:
         for pending in self._door.strike(died, time.time()):
@@ -350,6 +363,8 @@ class GatewayWorker:
                 return self._signals.answer(request)
             case "outcome":
                 return self._outcomes.answer(request, way, time.monotonic())
+            case "trace":
+                return self._traces.answer(request, time.time())
             case "status":
                 return self._status()
             case "halt" | "resume":
@@ -444,7 +459,7 @@ class GatewayWorker:
         dispatcher = self._door.dispatcher
         if dispatcher.epoch != self._sent_epoch:
             self._sent_epoch, self._sent = dispatcher.epoch, 0
-        envelopes = dispatcher.due(now, most=self._pressure.room(now))
+        envelopes = dispatcher.due(now, most=self._pressure.room(now), at=time.time())
         if envelopes:
             self._sent += len(envelopes)
             if self._meters is not None:

@@ -112,7 +112,7 @@ def _work(duty: Duty, control: Control) -> None:
         worker: Worker = load_object(duty.runner)(duty, control, box)
         worker.prepare()
         exit_code = EXIT_FAILED
-        control.say(say="ready")
+        control.say(say="ready", version=getattr(worker, "version", ""))  # an agent's own may differ from ARK's
         worker.run()
     except BaseException as error:  # noqa: BLE001
         fault = fault_of(error, duty.name)

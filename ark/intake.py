@@ -9,7 +9,9 @@ import apsw
 import msgspec
 
 from ark.delivery import STRIKES, Held, Pending
+from ark.journal import add_columns
 from ark.letters import SCHEMA, Letters
+from ark.records import CREWS, Crews
 from ark.ruling import Ruling
 
 __all__ = ["Intake", "read_hold", "recorded_outcome"]
@@ -27,6 +29,8 @@ CREATE TABLE IF NOT EXISTS held (
 CREATE TABLE IF NOT EXISTS tally (one INTEGER PRIMARY KEY CHECK (one = 1), content BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS dead_letters ON outcomes (seq) WHERE dead = 1;
 """
+_COLUMNS = {"outcomes": {"passage": "BLOB"}, "held": {"spans": "BLOB"}}
+"""What came to the tables since; empty in rows of an earlier version."""
 
 _PROGRESS_EVERY = 256
 _rulings = msgspec.msgpack.Decoder(Ruling)
@@ -72,6 +76,7 @@ class Intake:
 
     Attributes:
         letters: The dead letters in it.
+        crews: Who made up the pipeline, since when.
         accepted, completed: How many signals were taken in, and how many of them have their outcome.
     """
 
@@ -79,12 +84,15 @@ class Intake:
         self.connection = connection
         self._durable = True
         self._floor = int(now * 1_000_000)
-        connection.execute(_SCHEMA + SCHEMA)
+        connection.execute(_SCHEMA + SCHEMA + CREWS)
+        for table, columns in _COLUMNS.items():
+            add_columns(connection, table, columns)
         row = connection.execute("SELECT coalesce(max(seq), 0) FROM signals").fetchone()
         self._seq: int = max(row[0] if row else 0, self._floor)
         self.accepted = self._count("SELECT count(*) FROM signals")
         self.completed = self._count("SELECT count(*) FROM outcomes")
         self.letters = Letters(connection)
+        self.crews = Crews(connection)
 
     def begin(self, *, durable: bool = True) -> None:
         """Open a transaction.
@@ -129,16 +137,18 @@ class Intake:
         if pending.expelled:
             self.letters.expel(pending.seq, at)
 
-    def hold(self, pending: Pending, agent: str, since: float, payload: bytes) -> None:
+    def hold(self, pending: Pending, agent: str, since: float, payload: bytes, spans: bytes = b"") -> None:
         """Write down that a person must decide.
 
         Args:
             pending: The signal.
             agent, since: Who asks, and since when, seconds since the epoch.
             payload: The agent's `Hold`, msgpack.
+            spans: Who had it so far, msgpack.
         """
         self.connection.execute(
-            "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, NULL)", (pending.seq, agent, since, payload)
+            "INSERT OR REPLACE INTO held (seq, agent, since, hold, spans) VALUES (?, ?, ?, ?, ?)",
+            (pending.seq, agent, since, payload, spans),
         )
 
     def ruled(self, pending: Pending, ruling: Ruling) -> None:
@@ -154,7 +164,15 @@ class Intake:
         ).fetchone()
         return _rulings.decode(row[0]) if row and row[0] is not None else None
 
-    def finish(self, pending: Pending, status: str, outcome: bytes, *, first_open: int | None = None) -> None:
+    def finish(
+        self,
+        pending: Pending,
+        status: str,
+        outcome: bytes,
+        *,
+        first_open: int | None = None,
+        passage: bytes | None = None,
+    ) -> None:
         """Write down how a signal ended.
 
         Args:
@@ -163,9 +181,11 @@ class Intake:
             first_open: The number of the oldest signal that is unfinished now, where it is known. It is written
                 down from time to time, so that a start need not look through all that ever was. (A flag in each row
                 cost a quarter of the gateway's time.)
+            passage: What the gateway did with it, see `ark.records.Passage`. (In the row that is written anyway.)
         """
         self.connection.execute(
-            "INSERT INTO outcomes VALUES (?, ?, ?, ?)", (pending.seq, status, outcome, int(pending.expelled))
+            "INSERT INTO outcomes (seq, status, outcome, dead, passage) VALUES (?, ?, ?, ?, ?)",
+            (pending.seq, status, outcome, int(pending.expelled), passage),
         )
         if first_open is not None and self.completed % _PROGRESS_EVERY == 0:
             self.connection.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (first_open,))

@@ -156,6 +156,19 @@ class Journal:
         self.connection.execute("INSERT INTO ark_intents VALUES (?, ?, ?)", (seq, trace_id, intent))
 
     @staticmethod
+    def spans(connection: apsw.Connection, seq: int, trace_id: str) -> tuple[Span, ...]:
+        """Who has had a signal, as its agent has it on record; nothing where there is none.
+
+        Args:
+            connection: The journal, also where it is opened for reading only.
+            seq, trace_id: The signal's.
+        """
+        row = connection.execute(
+            "SELECT spans FROM ark_answers WHERE seq = ? AND trace_id = ?", (seq, trace_id)
+        ).fetchone()
+        return () if row is None else _spans_decoder.decode(row[0])
+
+    @staticmethod
     def _compare(seq: int, trace_id: str, known: str) -> None:
         if trace_id != known:
             raise JournalError(

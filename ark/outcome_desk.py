@@ -12,6 +12,7 @@ from ark.delivery import Pending
 from ark.door import Door, Finished
 from ark.errors import RequestError
 from ark.protocol import Code, Request
+from ark.records import trace_context
 from ark.wire import Route
 
 __all__ = ["OutcomeDesk"]
@@ -137,6 +138,7 @@ def _held_outcome(pending: Pending) -> dict[str, Any]:
     """What stands in the place of an outcome while a person must decide."""
     held = pending.held
     assert held is not None
+    traceparent, tracestate = trace_context(pending.payload)
     return {
         "trace_id": pending.trace_id,
         "symbol": pending.symbol,
@@ -148,4 +150,6 @@ def _held_outcome(pending: Pending) -> dict[str, Any]:
         "reason": held.reason,
         "held": {"agent": held.agent, "since": held.since, "until": held.until, "details": held.details},
         "ledger": None,
+        **({"traceparent": traceparent} if traceparent else {}),
+        **({"tracestate": tracestate} if tracestate else {}),
     }

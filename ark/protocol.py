@@ -94,6 +94,7 @@ _OPERATING = frozenset((Role.OPERATOR,))
 OPERATIONS: Mapping[str, frozenset[Role]] = {
     "inject": _TRADING,
     "outcome": _ALL,
+    "trace": _ALL,
     "status": _ALL,
     "isolate": _OPERATING,
     "release": _OPERATING,

@@ -258,7 +258,7 @@ class Simulation:
             for signal in taken:  # the client hears of it only now
                 self._accepted[signal.trace_id] = None
                 self._unsent.remove(signal)
-            for envelope in door.dispatcher.due(self.clock):
+            for envelope in door.dispatcher.due(self.clock, at=self.clock):
                 process.send(self._names[0], [envelope])
                 self._maybe_die()
             if door.dispatcher.stalled(self.clock):
@@ -409,6 +409,7 @@ class Simulation:
                 epoch=self._epoch,
                 window=8,
                 secret=self._secrets.get(SECRET, b"of a simulation"),
+                clock=lambda: self.clock,
             )
             self._door.dispatcher.paused = self._isolated is not None
             return

@@ -10,6 +10,7 @@ import msgspec
 from ark import protocol
 from ark.errors import RequestError
 from ark.protocol import Code, Request
+from ark.records import Members
 from ark.wire import Route
 
 __all__ = ["TreeDesk"]
@@ -61,11 +62,22 @@ class TreeDesk:
     @property
     def is_interrupted(self) -> bool:
         """Whether an agent of the pipeline is down until further notice, so that nothing may be sent."""
+        return bool(self.interruption)
+
+    @property
+    def interruption(self) -> str:
+        """Which agent of the pipeline is down until further notice, in words; empty for none."""
         # Of agents whose supervisor is down nothing is told: then it stands for them.
-        return any(
-            child["state"] in _DOWN and (child["name"] in self._pipeline or child["kind"] == "supervisor")
-            for child in self.children
-        )
+        down = [each for each in self.children if each["state"] in _DOWN]
+        who = [each for each in down if each["name"] in self._pipeline or each["kind"] == "supervisor"]
+        return f"{who[0]['name']} is {who[0]['state']}" if who else ""
+
+    @property
+    def crew(self) -> Members:
+        """The agents of the pipeline in order, each with its version; empty while not all of them run."""
+        running = {each["name"]: each["version"] for each in self.children if each["state"] == "running"}
+        members = tuple([(name, running[name]) for name in self._pipeline if name in running])
+        return members if len(members) == len(self._pipeline) else ()
 
     def answer(self, request: Request, route: Route, now: float) -> dict[str, Any] | None:
         """The fields of the reply; None where the supervisor is asked, and `replied` gives its answer.

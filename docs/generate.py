@@ -30,6 +30,7 @@ import ark.config
 import ark.protocol
 import ark.signal
 import ark.status
+import ark.traces
 import graveyard.ethics
 from actors.ruleset_book import RULESET_RULES, RulesetRule
 from actors.ruleset_judge import CHECKS
@@ -155,7 +156,7 @@ def kind(type_: Any) -> str:
         return " or ".join(f"`{each}`" for each in typing.get_args(type_))
     arguments = [each for each in typing.get_args(type_) if each not in (NoneType, Ellipsis)]
     origin = typing.get_origin(type_) or type_
-    if origin is tuple:
+    if origin in (tuple, list):
         return f"list of {kind(arguments[0])}"
     if origin is dict or (isinstance(origin, type) and issubclass(origin, msgspec.Struct)):
         return "table"
@@ -376,6 +377,22 @@ def status() -> str:
     return "\n".join(parts) + "\n"
 
 
+def trace() -> str:
+    """What `trace` gives, and the tables in it."""
+    parts = [reply_fields(ark.traces.TraceDocument)]
+    for name, struct in (
+        ("One of `spans`", ark.traces.TraceSpan),
+        ("`where`", ark.traces.TraceWhere),
+        ("`continuity`", ark.traces.TraceContinuity),
+        ("`held`", ark.traces.TraceHeld),
+        ("`letter`", ark.traces.TraceLetter),
+        ("`decision`", ark.traces.TraceDecision),
+    ):
+        text = docstring(struct)[0]
+        parts.append(f"{name}: {text[0].lower()}{text[1:]}\n\n{reply_fields(struct)}")
+    return "\n".join(parts) + "\n"
+
+
 def reply_fields(struct: type[msgspec.Struct]) -> str:
     """A table of what a reply holds."""
     meanings = docstring(struct)[1]
@@ -400,6 +417,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "bar": bar,
     "limits": limits,
     "status": status,
+    "trace": trace,
 }
 
 

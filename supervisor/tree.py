@@ -292,6 +292,8 @@ class Supervisor(Actor):  # type: ignore[misc]
             return  # a process that is gone already
         match words["say"]:
             case "ready":
+                if words.get("version"):
+                    self._children[name]["version"] = words["version"]
                 self._decide(policy.Ready(name, self._processes[name].incarnation))
             case "tree":
                 self._subtrees[name] = words["children"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import msgspec
@@ -111,3 +112,13 @@ class Last(Agent[Passed]):
                 "INSERT INTO ended (trace_id, status) VALUES (?, ?)", (context.trace_id, status)
             )
         return {"trace_id": context.trace_id, "symbol": symbol, "status": status, "names": names}
+
+
+class Slow(Last):
+    """Ends a signal when the file is there that its metadata name."""
+
+    def handle(self, message: Passed, context: Context) -> dict[str, Any]:
+        file = message.signal.metadata.get("file")
+        while file and not os.path.exists(file):
+            time.sleep(0.005)
+        return super().handle(message, context)

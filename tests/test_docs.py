@@ -27,6 +27,12 @@ def test_the_generated_parts_are_what_the_code_says(path: Path) -> None:
     assert path.read_text() == generate.pages()[path], "run `make docs`"
 
 
+def test_every_generated_part_stands_in_a_document() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+
+    assert [name for name in generate.PARTS if f"<!-- generated: {name} -->" not in text] == []
+
+
 def test_every_setting_of_the_agents_is_explained() -> None:
     rows = [line for line in generate.configuration().splitlines() if line.startswith("| `")]
 

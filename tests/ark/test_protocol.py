@@ -162,10 +162,11 @@ def test_a_role_may_do_what_is_its_own_and_nothing_else(op: str, role: Role) -> 
 def test_what_each_role_may_do() -> None:
     allowed = {role: {op for op, roles in OPERATIONS.items() if role in roles} for role in Role}
 
-    assert allowed[Role.INJECTOR] == {"inject", "outcome", "status"}
+    assert allowed[Role.INJECTOR] == {"inject", "outcome", "trace", "status"}
     assert allowed[Role.OPERATOR] >= allowed[Role.INJECTOR] | {"halt", "resume", "isolate", "approve", "held"}
     assert {op for op in allowed[Role.DEPLOYER] if not op.startswith(("deploy.", "rollback"))} == {
         "outcome",
+        "trace",
         "status",
     }
 
