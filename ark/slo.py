@@ -221,7 +221,7 @@ def definitions(settings: SloConfig) -> tuple[Slo, ...]:
             window_s=window_s,
             period_s=period_s,
             owner="risk",
-            runbook="`supervisor doctor hrm`, then the disk: HRM commits each batch of judgements",
+            runbook="`supervisor doctor hrm`, then `ark-run trace TRACE_ID` of one that was slow",
             setting="slo.hrm_latency_share",
         ),
         Slo(

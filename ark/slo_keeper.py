@@ -135,6 +135,7 @@ class SloKeeper:
         known = len(states) - states.count("unknown")
         return {
             "at": now,
+            "sampled_at": self._sampled_at(),
             "slos": entries,
             "total": len(states),
             "met": states.count("met"),
@@ -163,6 +164,12 @@ class SloKeeper:
                 if rate is not None:
                     found.append(Series(REGISTRY["ark_slo_burn_rate"], (name, window), float(rate)))
         return found
+
+    def _sampled_at(self) -> float | None:
+        """When a counter was last read; None for never."""
+        with self._lock:
+            newest = (samples.newest for samples in self._samples.values())
+            return max((each.at for each in newest if each is not None), default=None)
 
     def _is_doubtful(self, name: str, seen: Counts) -> bool:
         """Whether a counter fell that had not fallen when it was last looked at: then somebody may just be writing

@@ -56,6 +56,7 @@ def test_the_document_has_the_originals_keys_and_says_what_is_unknown() -> None:
         "unknown": 3,
     }
     assert document["overall_compliance"] == 0.5
+    assert (document["at"], document["sampled_at"]) == (1011.0, 1010.0)
     assert document["violations"] == [
         {"name": "availability", "current_value": 0.9, "target": 0.995, "operator": ">=", "timestamp": 1011.0}
     ]
@@ -92,6 +93,7 @@ def test_before_anything_was_counted_all_is_unknown() -> None:
     assert (document["met"], document["violated"], document["unknown"]) == (0, 0, 5)
     assert document["overall_compliance"] is None
     assert document["violations"] == []
+    assert document["sampled_at"] is None
 
 
 def test_the_gauges_leave_out_what_is_not_known() -> None:
