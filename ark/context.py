@@ -79,6 +79,8 @@ class StageContext:
         self._failed = False
         self._meters = meters
         self._measured: list[Measured] = []
+        self._answers: list[tuple[float, str]] = []
+        self._first = self._failures = 0
         self.show = show
 
     @property
@@ -138,8 +140,29 @@ class StageContext:
             place = self._meters.place(metric, "histogram", labels)
             self._meters.write(Measured(place, value, self.trace_id, self.now()))
 
+    def note_answer(self, took_s: float, *, failed: bool) -> None:
+        """Count that the signal at hand was answered. Each signal comes here: it must cost next to nothing."""
+        if self._meters is not None:
+            self._answers.append((took_s, self.trace_id))
+            self._first += self.attempt == 1
+            self._failures += failed
+
+    def _settle_answers(self, meters: Meters) -> None:
+        count, first, failures = len(self._answers), self._first, self._failures
+        if first:
+            meters.count("ark_agent_signals_total", first, attempt="first")
+        if count > first:
+            meters.count("ark_agent_signals_total", count - first, attempt="again")
+        if failures:
+            meters.count("ark_agent_failures_total", failures)
+        meters.observe_all("ark_agent_latency_seconds", self._answers, self.now())
+        self._answers.clear()
+        self._first = self._failures = 0
+
     def settle_measured(self) -> None:
         """Write down what was counted: what it belongs to is committed."""
+        if self._meters is not None and self._answers:
+            self._settle_answers(self._meters)
         if self._meters is not None and self._measured:
             for each in self._measured:
                 self._meters.write(each)

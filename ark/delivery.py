@@ -580,21 +580,17 @@ class Stage:
         span = Span(self.context.agent, self.context.version, received_ns, answered_ns)
         spans = (*envelope.spans, span)
         payload = encode(answer)
-        self._count(envelope, max(0, answered_ns - received_ns))
+        self._count(max(0, answered_ns - received_ns))
         if self._successor == GATEWAY:
             self._check_outcome(payload)
         if self._journal and not self.agent.recalls:
             self._journal.record_answer(envelope.seq, envelope.trace_id, bytes(payload), spans)
         return self._onward(envelope, payload, spans=spans)
 
-    def _count(self, envelope: Envelope, took_ns: int) -> None:
-        context = self.context
-        failed = context.take_failure()
+    def _count(self, took_ns: int) -> None:
+        failed = self.context.take_failure()
         self.work.count(took_ns, failed=failed)
-        context.count("ark_agent_signals_total", attempt="first" if envelope.attempt == 1 else "again")
-        context.observe("ark_agent_latency_seconds", took_ns / 1e9)
-        if failed:
-            context.count("ark_agent_failures_total")
+        self.context.note_answer(took_ns / 1e9, failed=failed)
 
     def _held(self, envelope: Envelope, hold: Hold, received_ns: int, held_ns: int) -> tuple[str, Envelope]:
         agent = self.context.agent

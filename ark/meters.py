@@ -178,13 +178,32 @@ class Meters:
         elif place.kind == "gauge":
             self._figures[place.at] = value
         else:
-            bucket = bisect_left(place.edges, value)
-            self._figures[place.at] += value
-            self._figures[place.at + 1 + bucket] += 1.0
-            if place.exemplars and trace_id:
-                start = place.exemplars + bucket * _EXEMPLAR.size
-                words = _EXEMPLAR.pack(value, at, trace_id.encode()[:40])
-                self._page[start : start + _EXEMPLAR.size] = words
+            self._observe(place, value, trace_id, at)
+
+    def observe_all(self, name: str, events: Sequence[tuple[float, str]], at: float, /, **labels: str) -> None:
+        """Count many values of a histogram; see `observe`.
+
+        Args:
+            name: Of the metric.
+            events: Values, and whose they are.
+            at: When, seconds since the epoch.
+            labels: As the metric has them.
+        """
+        place = self.place(name, "histogram", labels)
+        if place is None:
+            self._overflow()
+            return
+        for value, trace_id in events:
+            self._observe(place, value, trace_id, at)
+
+    def _observe(self, place: Place, value: float, trace_id: str, at: float) -> None:
+        bucket = bisect_left(place.edges, value)
+        self._figures[place.at] += value
+        self._figures[place.at + 1 + bucket] += 1.0
+        if place.exemplars and trace_id:
+            start = place.exemplars + bucket * _EXEMPLAR.size
+            words = _EXEMPLAR.pack(value, at, trace_id.encode()[:40])
+            self._page[start : start + _EXEMPLAR.size] = words
 
     def exemplar(self, name: str, exemplar: Exemplar, /, **labels: str) -> None:
         """Keep an event of a histogram whose counts are kept elsewhere."""

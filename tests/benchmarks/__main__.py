@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import judging, measure, relay
+from tests.benchmarks import instrumentation, judging, measure, relay
 from tests.chaos.test_kills import FAST_HANDS, made_up_signals
 from tests.node import Node
 
@@ -75,6 +75,7 @@ def run(count: int, kills: int, console: Console) -> dict[str, Any]:
                 found["recovery"] = {name: measure.recovery(one, name, signals[:kills]) for name in AGENTS}
         finally:
             one.stop()
+    found["instrumentation"] = instrumentation.run(5_000, 5, console)
     return found
 
 
@@ -107,6 +108,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     for text, each in rows:
         table.add_row(text, *(f"{each[key]:.2f}" for key in ("p50", "p95", "p99", "max")))
     console.print(table)
+    instrumentation.show(found["instrumentation"], console)
     idle, after = found["memory_idle"], found["memory_after"]
     console.print(f"start to ready: {found['ready_s']:.2f} s")
     console.print(
