@@ -46,6 +46,7 @@ class Aletheia(Agent[Case]):
         self._clerk = Clerk(context.database, self._ledger)
         self._trouble = ""
         self._take_acts(context)
+        context.count("ark_audit_disagreements_total", 0)
 
     def tick(self, context: Context) -> None:
         """Take in what persons and the Watchdog did to the node."""
@@ -60,6 +61,7 @@ class Aletheia(Agent[Case]):
             if str(error) != self._trouble:
                 self._trouble = str(error)
                 context.event("interventions_unread", reason=self._trouble)
+        context.total("ark_ledger_rows_total", self._ledger.rows)
 
     def handle(self, message: Case, context: Context) -> Outcome:
         """Audit, conclude, write down."""
@@ -93,8 +95,9 @@ class Aletheia(Agent[Case]):
         return self._ledger.find(trace_id)
 
     def settle(self, context: Context) -> None:
-        """Write the truths of the batch, each once."""
+        """Write the truths of the batch, each once, and tell how long the ledger is."""
         self._truths.write()
+        context.total("ark_ledger_rows_total", self._ledger.rows)
 
     def bury(self, letter: Letter, context: Context) -> Outcome:
         """Write down a signal that the pipeline gave up on, with the order if there is one."""
@@ -138,6 +141,7 @@ class Aletheia(Agent[Case]):
                 raise
             return known
         if entry.audit["disagreements"]:
+            context.count("ark_audit_disagreements_total")
             context.event(
                 "disagreement",
                 trace_id=entry.trace_id,

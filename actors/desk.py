@@ -1,4 +1,5 @@
-"""What Kenny must not forget between two messages: his token bucket, and the orders that have not ended.
+"""What Kenny must not forget between two messages: his token bucket, the orders that have not ended, and how the
+newest plans ended.
 
 All of it lies in his journal and is committed together with the answer or the intent that it belongs to. Orders
 that have not ended are in memory, too, so that looking after them costs nothing for those that have.
@@ -7,7 +8,7 @@ that have not ended are in memory, too, so that looking after them costs nothing
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 
 import apsw
 import msgspec
@@ -30,6 +31,10 @@ _ADDED = {
     "open": "INTEGER NOT NULL DEFAULT 1",
 }
 """Columns of `kenny_orders` that databases of older versions lack."""
+_ENDS = {"ends": "BLOB NOT NULL DEFAULT x''"}
+"""The column of `kenny_state` that they lack: a byte for each of the newest plans, 1 for one that was executed."""
+RECENT = 100
+"""So many plans' ends are known."""
 _INDEX = "CREATE INDEX IF NOT EXISTS kenny_orders_open ON kenny_orders (open) WHERE open = 1"
 
 
@@ -68,10 +73,17 @@ class Desk:
         self._limit = limit
         database.execute(_SCHEMA)
         add_columns(database, "kenny_orders", _ADDED)
+        add_columns(database, "kenny_state", _ENDS)
         database.execute(_INDEX)
         fresh = full(limit, now)
-        database.execute("INSERT OR IGNORE INTO kenny_state VALUES (1, ?, ?, 0)", (fresh.tokens, fresh.at))
-        ((tokens, at, moment),) = database.execute("SELECT tokens, at, moment FROM kenny_state").fetchall()
+        database.execute(
+            "INSERT OR IGNORE INTO kenny_state (id, tokens, at, moment) VALUES (1, ?, ?, 0)",
+            (fresh.tokens, fresh.at),
+        )
+        rows = database.execute("SELECT tokens, at, moment, ends FROM kenny_state").fetchall()
+        ((tokens, at, moment, ends),) = rows
+        self._ends: deque[int] = deque(ends, maxlen=RECENT)  # type: ignore[arg-type]
+        self._ends_are_kept = True
         self._bucket = Bucket(float(tokens), float(at))  # type: ignore[arg-type]
         self.moment = int(moment)  # type: ignore[arg-type]
         self.open: dict[str, OpenOrder] = {}
@@ -141,6 +153,24 @@ class Desk:
             for order_id, order in self.open.items()
             if now > order.good_until and order_id not in self.held
         }
+
+    def note_end(self, *, executed: bool) -> None:
+        """Note whether an approved plan was executed; it is written by `keep_ends`."""
+        self._ends.append(executed)
+        self._ends_are_kept = False
+
+    def keep_ends(self) -> bool:
+        """Write down how the newest plans ended; say whether that has changed."""
+        changed = not self._ends_are_kept
+        if changed:
+            self._database.execute("UPDATE kenny_state SET ends = ?", (bytes(self._ends),))
+            self._ends_are_kept = True
+        return changed
+
+    @property
+    def executed_share(self) -> float | None:
+        """The share of the last 100 approved plans that was executed; None where there was none."""
+        return sum(self._ends) / len(self._ends) if self._ends else None
 
     def awaits(self, symbol: str) -> bool:
         """Whether an order in the symbol is intended, so that the broker's view of it is about to change."""

@@ -31,6 +31,7 @@ import msgspec
 from actors.approval import verify
 from actors.brokers import Broker, Order, OrderRejected, OrderState, describe
 from actors.brokers.matching import Costs
+from actors.brokers.metered import MeteredBroker
 from actors.brokers.paper import CASH, MARGIN, PaperBroker
 from actors.desk import Desk
 from actors.fills import FillLog
@@ -50,6 +51,10 @@ CHUNK = 500
 """So many fills are sent again at once; whoever is further behind asks again."""
 PREFIX = "ark-"
 """What every client order id of ours begins with; orders of a person at the same broker do not."""
+STATUSES = ("filled", "working", "denied", "expired", "failed")
+"""What can become of an approved plan; see `actors.messages.Execution`."""
+EXECUTED = ("filled", "working")
+"""Those of them that are as they should be."""
 PROTECTION_S = 5.0
 """Every so many seconds Kenny looks whether positions have their legs."""
 
@@ -128,10 +133,15 @@ class Kenny(Agent[Case]):
             self._limit = Limit(settings.max_actions_per_minute, settings.burst_limit)
         except ConfigError as error:
             raise ConfigError(f"agents.{context.agent}.settings: {error.message}", field=error.field) from error
-        self.broker = self.connect(settings, context)
+        broker = MeteredBroker(self.connect(settings, context), context)
+        self.broker: Broker = broker
+        self._broker_name = broker.name
+        for status in STATUSES:
+            context.count("ark_orders_total", 0, broker=self._broker_name, status=status)
         self._desk = Desk(context.database, self._limit, context.now())
         self._fills = FillLog(context.database)
         self._looked_at = -math.inf
+        self._tell_success(context)
         self._take_over(context, announce=False)
         self._recollect()
         context.send(RISK, FillsHead(self._fills.head, self.broker.live))
@@ -157,6 +167,7 @@ class Kenny(Agent[Case]):
             if isinstance(answer, Plan):
                 order_id = client_order_id(context.trace_id)
             else:
+                self._count(answer, context)
                 case = _replace(case, execution=answer)
         if not order_id and not self._is_worth_showing(case):
             return case
@@ -183,7 +194,9 @@ class Kenny(Agent[Case]):
         if not intent.client_order_id:
             return case
         self._desk.settle(intent.client_order_id, context.trace_id, case.signal.symbol, "answered")
-        if execution is None or execution.status not in ("filled", "working"):
+        if execution is not None:
+            self._count(execution, context)
+        if execution is None or execution.status not in EXECUTED:
             self._desk.end(intent.client_order_id)
         return _replace(case, execution=execution)
 
@@ -196,6 +209,8 @@ class Kenny(Agent[Case]):
             self._looked_at = now
             self._protect(context)
         self._take_over(context)
+        if self._desk.keep_ends():
+            self._tell_success(context)
 
     def notice(self, notice: FillsWanted | CloseWanted, context: Context) -> None:
         """Close what HRM wants closed, or send the fills that it lacks.
@@ -236,7 +251,19 @@ class Kenny(Agent[Case]):
         if state is None:
             return None
         digest = "" if approval is None else _digest(approval.plan)
-        return _replace(case or _case_of(letter, state), execution=_execution(state, digest))
+        execution = _execution(state, digest)
+        if stage != "buried":  # a letter may pass more than once
+            self._count(execution, context)
+        return _replace(case or _case_of(letter, state), execution=execution)
+
+    def _count(self, execution: Execution, context: Context) -> None:
+        context.count("ark_orders_total", broker=self._broker_name, status=execution.status)
+        self._desk.note_end(executed=execution.status in EXECUTED)
+
+    def _tell_success(self, context: Context) -> None:
+        share = self._desk.executed_share
+        if share is not None:
+            context.gauge("kenny_exec_success_rate", share)
 
     # Before an order.
 

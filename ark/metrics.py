@@ -107,6 +107,9 @@ def _histogram(name: str, help: str, *labels: str) -> Metric:
 _AGENT = ("agent", "version", "track")
 """The labels that the host fills in: who, in which version, and on which track, `stable` or `canary`."""
 
+_AT_MOST = "Never too many; a kill may leave out those of the commit that it follows at once."
+"""What can be said of a counter that is written down right behind a commit, and for each answer once."""
+
 _SIGNALS = (
     _counter("ark_signals_accepted_total", "Signals that were accepted, over the life of the home."),
     _counter("ark_signals_completed_total", "Signals that have their outcome, over the life of the home."),
@@ -175,12 +178,26 @@ _TRADING = (
     _gauge("ark_exposure_ratio", "Value at risk in open positions and reservations, of equity.", unit="ratio"),
     _gauge("ark_drawdown_ratio", "Fall of equity below its highest.", unit="ratio"),
     _gauge("ark_open_positions", "Open positions."),
-    _gauge("kenny_exec_success_rate", "Share of the last 100 approved plans that were executed.", unit="ratio"),
-    _counter("ark_orders_total", "Orders by what became of them.", "broker", "status"),
+    _gauge(
+        "kenny_exec_success_rate",
+        "Share of the last 100 approved plans that are filled or work at the broker; absent before the first.",
+        unit="ratio",
+    ),
+    _counter(
+        "ark_orders_total",
+        f"Approved plans by what Kenny first said of them: filled, working, denied, expired, failed. {_AT_MOST}",
+        "broker",
+        "status",
+    ),
     _histogram("ark_broker_request_seconds", "What a request to the broker took.", "broker", "operation"),
-    _counter("ark_broker_errors_total", "Requests to the broker that failed.", "broker", "operation"),
-    _counter("ark_ledger_rows_total", "Rows of the ledger."),
-    _counter("ark_audit_disagreements_total", "Outcomes over which the agents disagree."),
+    _counter(
+        "ark_broker_errors_total",
+        "Requests to the broker that failed; an order that it does not take is an answer.",
+        "broker",
+        "operation",
+    ),
+    _counter("ark_ledger_rows_total", "Rows of the ledger, over the life of the home; exact."),
+    _counter("ark_audit_disagreements_total", f"Outcomes over which the agents disagree. {_AT_MOST}"),
 )
 
 _OBJECTIVES = (

@@ -128,6 +128,8 @@ class Broker(Protocol):
 
     `moment` is a number that rises with everything the caller shows or sends. After a crash the caller shows
     things again; a moment that is not younger than an order's own never touches that order.
+
+    A broker may have a `name`, one plain word, by which its figures are known.
     """
 
     live: bool

@@ -52,8 +52,10 @@ class PaperBroker:
     Attributes:
         books: Cash and positions.
         live: False: it is on paper.
+        name: How it is called in figures.
     """
 
+    name = "paper"
     live = False
 
     def __init__(

@@ -317,3 +317,20 @@ def test_an_execution_without_anything_is_still_an_outcome() -> None:
     context = desk()
     odd = change(denied(), execution=Execution("failed"))
     assert start(context).handle(odd, context).status == "failed"
+
+
+class TestWhatSheCounts:
+    def test_rows_as_they_stand_in_the_ledger_and_each_disagreement_once(self) -> None:
+        context = desk()
+        agent = start(context)
+        assert context.latest("ark_ledger_rows_total") == 0
+        assert context.counted("ark_audit_disagreements_total") == 0
+        drive(agent, filled(), context)
+        for _ in range(2):
+            context.trace_id = trace(1)
+            drive(agent, change(filled(trace(1)), approval=None), context)
+        assert context.latest("ark_ledger_rows_total") == 2
+        assert context.counted("ark_audit_disagreements_total") == 1
+        context.measured.clear()
+        start(context)
+        assert context.latest("ark_ledger_rows_total") == 2

@@ -5,7 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal as D
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import apsw
 import msgspec
@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from actors.approval import approve
 from actors.auditing import audit
 from actors.brokers import Order, OrderState
+from actors.brokers.metered import MeteredBroker
 from actors.brokers.paper import PaperBroker
-from actors.kenny import PROTECTION_S, Intent, Kenny, client_order_id
+from actors.kenny import PROTECTION_S, STATUSES, Intent, Kenny, client_order_id
 from actors.messages import Case, CloseWanted, Execution, Fill, FillsHead, FillsWanted, Plan
 from ark.agent import Effect
 from ark.errors import ConfigError
@@ -353,6 +354,76 @@ class TestHalts:
         kenny.broker = Watched(context.open("broker"))
         work(kenny, context, approved())
         assert course[course.index("submit") - 1] == "halted"
+
+
+class TestFigures:
+    def test_every_status_is_there_from_the_beginning_and_no_share_of_nothing(self) -> None:
+        context = desk()
+        start(context)
+        assert get_args(get_type_hints(Execution)["status"]) == STATUSES
+        counted = [labels for name, labels, value in context.measured if name == "ark_orders_total" and not value]
+        assert counted == [{"broker": "paper", "status": status} for status in STATUSES]
+        assert context.latest("kenny_exec_success_rate") is None
+
+    def test_each_plan_counts_once_by_what_he_said_of_it(self) -> None:
+        context = desk(burst_limit=3)
+        kenny = start(context)
+        work(kenny, context, approved())
+        work(kenny, context, waiting(trace(1), "MSFT"))
+        work(kenny, context, denied(trace(2)))
+        context.halt_reason = "enough"
+        work(kenny, context, approved(trace(3)))
+        context.halt_reason = None
+        assert {status: context.counted("ark_orders_total", status=status) for status in STATUSES} == {
+            "filled": 1, "working": 1, "denied": 1, "expired": 0, "failed": 0,
+        }  # fmt: skip
+        assert context.latest("kenny_exec_success_rate") is None, "told between batches"
+        kenny.tick(context)
+        assert context.latest("kenny_exec_success_rate") == pytest.approx(2 / 3)
+        told = len(context.measured)
+        kenny.tick(context)
+        assert len(context.measured) == told
+
+    def test_the_share_is_that_of_the_last_hundred_and_outlives_him(self) -> None:
+        context = desk(max_actions_per_minute=1e6, burst_limit=1000)
+        kenny = start(context)
+        context.halt_reason = "enough"
+        for number in range(90):
+            work(kenny, context, approved(trace(number)))
+        context.halt_reason = None
+        for number in range(90, 120):
+            work(kenny, context, waiting(trace(number)))
+        kenny.tick(context)
+        assert context.latest("kenny_exec_success_rate") == 0.3
+        context.measured.clear()
+        kenny = start(context)
+        assert context.latest("kenny_exec_success_rate") == 0.3
+        work(kenny, context, waiting(trace(200)))
+        kenny.tick(context)
+        assert context.latest("kenny_exec_success_rate") == 0.31
+
+    def test_an_order_of_a_signal_that_was_given_up_counts_once_however_often_the_letter_comes(self) -> None:
+        context = desk()
+        kenny = start(context)
+        answer = kenny.handle(waiting(), context)
+        assert isinstance(answer, Effect)
+        kenny.perform(answer.intent, context, again=False)
+        context.measured.clear()  # his answer was not committed
+        kenny = start(context)
+        letter = Letter(TRACE, "AAPL", "kenny", "boom", 3, records={"hrm": encode(waiting())})
+        for _ in range(2):
+            context.database.execute("UPDATE kenny_orders SET stage = 'intended' WHERE stage = 'answered'")
+            kenny.bury(letter, context)
+        assert context.counted("ark_orders_total") == context.counted("ark_orders_total", status="failed") == 1
+
+    def test_a_journal_of_an_older_version_knows_of_no_ends(self) -> None:
+        context = desk()
+        start(context)
+        context.database.execute("ALTER TABLE kenny_state DROP COLUMN ends")
+        kenny = start(context)
+        work(kenny, context, approved())
+        kenny.tick(context)
+        assert context.latest("kenny_exec_success_rate") == 1.0
 
 
 class TestExpiry:
@@ -969,9 +1040,10 @@ class Node:
         self.context.sent.clear()
         self.kenny = FrailKenny()
         self.committed(lambda: self.kenny.setup(self.context))
-        broker = self.kenny.broker
-        assert isinstance(broker, FrailBroker)
-        self.broker = broker
+        metered = self.kenny.broker
+        assert isinstance(metered, MeteredBroker)
+        assert isinstance(metered.broker, FrailBroker)
+        self.broker = metered.broker
 
     def committed(self, action: Callable[[], object]) -> None:
         """Do something in a transaction of the journal."""
