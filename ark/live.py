@@ -14,8 +14,9 @@ __all__ = ["MOST_FOLLOWERS", "Live"]
 
 MOST_FOLLOWERS = 16
 """Pages that may be open at once."""
-_SILENCE_S = 10.0
-"""After so long the document is sent also where nothing has changed, so that a page knows silence from an end."""
+_SILENCE_S = 2.0
+"""After so long the document is sent also where nothing has changed: the page shows ages of heartbeats, and takes a
+silence three times as long for a lost connection."""
 _PAUSE_S = 0.05
 """At least so long between two messages: a storm of restarts must not cost more than it tells."""
 _RETRY_MS = 500

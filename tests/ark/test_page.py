@@ -1,0 +1,339 @@
+"""The page of a running node in a real browser: what it shows, what may be done there, and who can use it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.chromium import Browser, Page, chromium, needs_chromium
+from tests.node import PATIENT, ROOT, Node, node
+
+pytestmark = [needs_chromium, pytest.mark.browser]
+
+CONFIG = f"{PATIENT}max_violations_per_min = 100000\n"
+"""The demo's bars are denied by the dozen; that alone is no fault to be shown here."""
+PROBES = (ROOT / "tests" / "page_probes.js").read_text()
+NAMED = {
+    "DisclosureTriangle",
+    "button",
+    "checkbox",
+    "dialog",
+    "figure",
+    "image",
+    "link",
+    "region",
+    "table",
+    "textbox",
+}
+"""Roles that say nothing without a name."""
+
+
+@pytest.fixture(scope="module")
+def starting() -> Iterator[Node]:
+    with node(CONFIG, start=False) as one:
+        yield one.start("--demo", "--rate", "30", wait=False)
+
+
+@pytest.fixture(scope="module")
+def browser(starting: Node) -> Iterator[Browser]:
+    """It comes up beside the node, as both take seconds."""
+    with chromium() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def tree(starting: Node, browser: Browser) -> Node:
+    starting.wait_ready()
+    return starting
+
+
+@pytest.fixture(scope="module")
+def only_tab(browser: Browser, tree: Node) -> Page:
+    tab = browser.open(f"http://{tree.metrics}/", script=PROBES)
+    tab.wait("document.body.dataset.link === 'live'", "the page is live")
+    tab.wait("document.querySelectorAll('#latency .main-svg').length", "the lines are drawn")
+    return tab
+
+
+@pytest.fixture
+def page(only_tab: Page, tree: Node) -> Iterator[Page]:
+    """The tab that all tests share; none may leave a complaint behind, or have asked anybody but the node."""
+    yield only_tab
+    assert only_tab.complaints == []
+    assert {url for url in only_tab.requests if not url.startswith(f"http://{tree.metrics}/")} == set()
+
+
+def test_every_process_of_the_tree_is_shown_as_the_status_has_it(page: Page, tree: Node) -> None:
+    shown = page.wait("document.querySelector('#processes tbody tr') && probe.processes()", "rows")
+
+    children = tree.status()["children"]
+    assert list(shown) == [child["name"] for child in children]
+    for child in children:
+        row = shown[child["name"]]
+        assert [row[head] for head in ("State", "PID", "Version")] == [
+            child["state"],
+            str(child["pid"]),
+            child["version"],
+        ]
+    page.wait("document.title.startsWith('All is well')", "one glance says that all is well")
+
+
+def test_a_kill_and_the_recovery_are_shown_within_two_seconds(page: Page, tree: Node) -> None:
+    killed = tree.child("kenny")["pid"]
+    at = time.monotonic()
+    os.kill(killed, signal.SIGKILL)
+
+    row = "(row => row.Restarts === '1' && row.State === 'running' && row)(probe.processes().kenny)"
+    shown = page.wait(row, "the page shows the kill and the recovery", within_s=2.0)
+
+    assert time.monotonic() - at < 2.0
+    assert int(shown["PID"]) != killed
+    assert "SIGKILL" in shown["Reason"]
+    page.wait("document.querySelector('.seen li')?.textContent.includes('kenny')", "it stands among what was seen")
+    page.wait("document.querySelector('#announcer').textContent.includes('kenny')", "it is announced")
+
+
+def test_states_are_announced_and_the_passing_of_seconds_is_not(page: Page) -> None:
+    page.wait("document.title.startsWith('All is well')", "nothing is new any more")
+    assert page.evaluate("probe.listen()") > 2
+    before = json.dumps(page.evaluate("document.querySelector('#link').textContent"))
+
+    page.wait(f"document.querySelector('#link').textContent !== {before}", "the clock goes on")
+
+    assert page.evaluate("probe.said") == 0
+
+
+def test_the_page_needs_no_scrolling_sideways_on_a_phone(page: Page) -> None:
+    page.size(360, 740, mobile=True)
+    try:
+        page.wait("getComputedStyle(document.querySelector('#processes tbody tr')).display === 'flex'", "cards")
+        assert page.evaluate("probe.outside()") == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+    finally:
+        page.size(1280, 900)
+
+
+def test_the_tab_key_reaches_every_control_and_each_shows_its_focus(page: Page) -> None:
+    page.click("#pause")
+    page.wait("document.body.classList.contains('paused')", "outcomes stand still")
+    try:
+        count = page.evaluate("(window.wanted = new Set(probe.focusable())).size")
+        assert count > 10
+        for _ in range(count + 1):  # the way round leads over the browser's own frame
+            page.press("Tab")
+            if page.evaluate("wanted.delete(document.activeElement)"):
+                assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+        assert page.evaluate("[...wanted].map((each) => each.outerHTML)") == []
+    finally:
+        page.click("#pause")
+
+
+def test_assistive_technology_is_told_names_landmarks_headings_and_captions(page: Page) -> None:
+    told = page.accessible()
+
+    assert [each for each in told if each["role"] in NAMED and not each["name"].strip()] == []
+    roles = [each["role"] for each in told]
+    assert [roles.count(landmark) for landmark in ("banner", "main", "contentinfo")] == [1, 1, 1]
+    levels = [each["properties"]["level"] for each in told if each["role"] == "heading"]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert {"columnheader", "rowheader", "cell"} <= set(roles)
+    assert page.evaluate("document.documentElement.lang") == "en"
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_every_text_stands_out_from_what_is_behind_it(page: Page, scheme: str) -> None:
+    page.prefer(prefers_color_scheme=scheme)
+    page.wait(f"matchMedia('(prefers-color-scheme: {scheme})').matches", scheme)
+
+    # The lines are drawn anew, in the other ink, a frame later.
+    page.wait("probe.faint().length === 0", "every text can be read", within_s=2.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("span(0.24)", "0.2 s"),
+        ("span(59.9)", "59 s"),
+        ("span(200)", "3 min 20 s"),
+        ("span(7500)", "2 h 5 min"),
+        ("span(null)", "\N{EN DASH}"),
+        ("fixed('101234.5')", "101,234.50"),
+        ("fixed('abc')", "abc"),
+        ("signed(-1.5)", "\N{MINUS SIGN}1.50"),
+        ("signed('2')", "+2.00"),
+        ("percent(0.995)", "99.5 %"),
+        ("many(1, 'signal')", "1 signal"),
+        ("many(1200, 'process', 'processes')", "1,200 processes"),
+    ],
+)
+def test_numbers_are_written_for_people(page: Page, call: str, result: str) -> None:
+    assert said(page, call) == result
+
+
+def test_what_is_to_be_typed_is_told_from_what_is_to_be_read(page: Page) -> None:
+    def split(text: str) -> Any:
+        return said(page, f"parts({json.dumps(text)}).map((each) => each.command ? [each.command] : each.text)")
+
+    assert split("see supervisor doctor joey; then wait") == ["see ", ["supervisor doctor joey"], "; then wait"]
+    assert split("`ark-run held`, then look") == [["ark-run held"], ", then look"]
+    assert split("nothing to type") == ["nothing to type"]
+
+
+def test_what_is_wrong_is_said_once_the_worst_first(page: Page) -> None:
+    def alert(name: str, fault: str, severity: str) -> dict[str, Any]:
+        return {"name": name, "fault": fault, "severity": severity, "reason": "r", "advice": "a", "since": 5}
+
+    def found(**state: Any) -> Any:
+        return said(page, f"problems({json.dumps(state)}).map((each) => [each.severity, each.subject, each.since])")
+
+    assert found() == []
+    assert found(signals={"held": 2}) == [["note", "node", None]]
+    assert found(signals={"dead_letters": 1}, alerts=[alert("node", "dead_letter", "critical")]) == [
+        ["critical", "node", 5]
+    ]
+    assert found(
+        children=[{"name": "joey", "state": "isolated"}],
+        alerts=[alert("node", "disk_low", "warning"), alert("joey", "isolated", "critical")],
+    ) == [["critical", "joey", 5], ["warning", "node", 5]]
+    assert found(node={"halted": True}, alerts=[alert("node", "seal", "emergency")])[0][0] == "emergency"
+    slos = [{"name": "hrm_latency", "state": "unknown"}, {"name": "availability", "state": "violated"}]
+    assert [each[1] for each in found(slos=slos)] == ["availability"]
+
+
+def test_one_glance_says_whether_all_is_well(page: Page) -> None:
+    def level(**state: Any) -> Any:
+        return said(page, f"verdict({json.dumps(state)}).level")
+
+    ready = {"ready": True, "halted": False}
+    assert level(node=ready) == "well"
+    assert level(node=ready, signals={"held": 1}) == "note"
+    assert level(node={"ready": False}) == "warning"
+    assert level(node=ready, children=[{"name": "a", "state": "isolated"}]) == "trouble"
+    assert level(node={"ready": True, "halted": True, "halt_reason": "odd"}) == "halted"
+
+
+def test_heartbeats_are_no_news_and_replaced_processes_are(page: Page) -> None:
+    def news(before: dict[str, Any], after: dict[str, Any]) -> Any:
+        return said(page, f"changes({json.dumps(before)}, {json.dumps(after)})")
+
+    kenny = {"name": "kenny", "state": "running", "restarts": 0, "pid": 1, "heartbeat_age_s": 0.1}
+    later = {**kenny, "heartbeat_age_s": 0.2}
+    again = {**kenny, "restarts": 1, "pid": 2, "reason": "killed"}
+    assert news({"children": [kenny]}, {"children": [later]}) == []
+    assert news({"children": [kenny]}, {"children": [again]}) == [
+        "kenny was replaced: process 1 ended, process 2 runs: killed"
+    ]
+    assert news({"slos": [{"name": "x", "state": "unknown"}]}, {"slos": [{"name": "x", "state": "met"}]}) == []
+    assert news({"slos": [{"name": "x", "state": "met"}]}, {"slos": [{"name": "x", "state": "violated"}]}) == [
+        "objective x is violated"
+    ]
+
+
+def test_a_minute_in_which_nothing_ended_has_no_latency(page: Page) -> None:
+    series = {
+        "at": [60, 61, 120],
+        "throughput": [1, 3, 0],
+        "p50_ms": [4, None, None],
+        "p95_ms": [9, 8, None],
+    }
+
+    assert said(page, f"minutes({json.dumps(series)})") == [
+        {"from": 60, "rate": 2, "p50": 4, "p95": 9},
+        {"from": 120, "rate": 0, "p50": None, "p95": None},
+    ]
+
+
+def test_the_same_is_there_as_a_table_where_no_lines_can_be_drawn(browser: Browser, tree: Node) -> None:
+    with a_tab(browser) as tab:
+        tab.forge("/static/plotly.min.js", b"", "text/javascript")
+        tab.go(f"http://{tree.metrics}/")
+        tab.wait("!document.querySelector('#no-charts').hidden", "it says that there are no lines")
+        tab.wait("document.querySelectorAll('#charts tbody tr').length", "the table")
+        assert tab.complaints == []
+
+
+def test_whatever_a_node_says_stays_text(browser: Browser, tree: Node) -> None:
+    hostile = '"><img src=x onerror="window.hacked = 1"><script>window.hacked = 1</script>'
+    alert = {"name": "a", "fault": "b", "severity": "c", "reason": "d", "advice": "e", "count": 2, "since": 1}
+    state = poisoned({**state_of(tree), "rollout": ROLLOUT, "alerts": [alert]}, hostile)
+    with a_tab(browser) as tab:
+        tab.forge("/live", b"event: state\ndata: " + json.dumps(state).encode() + b"\n\n", "text/event-stream")
+        tab.size(360, 740)
+        tab.go(f"http://{tree.metrics}/")
+        for part in ("problems ul", "rollout tbody", "processes tbody", "outcomes tbody"):
+            text = f"document.querySelector('#{part}').textContent"
+            tab.wait(f"{text}.includes({json.dumps(hostile)})", f"{part} shows it as it is")
+
+        assert tab.evaluate("window.hacked") is None
+        assert tab.evaluate("document.querySelectorAll('img, main script').length") == 0
+        assert tab.evaluate("probe.outside()") == []
+        assert tab.complaints == []
+
+
+def test_a_lost_connection_is_shown_as_such_and_so_is_its_return(only_tab: Page, tree: Node) -> None:
+    assert tree.run("supervisor", "stop", "exporter", "--reason", "to see what the page says").returncode == 0
+    only_tab.wait("document.body.dataset.link === 'lost'", "the page knows that it hears nothing")
+    assert "Connection lost since" in only_tab.evaluate("document.querySelector('#verdict-title').textContent")
+    assert "Connection lost" in only_tab.evaluate("document.title")
+    assert only_tab.evaluate("getComputedStyle(document.querySelector('.columns')).filter") == "grayscale(1)"
+
+    assert tree.run("supervisor", "start", "exporter").returncode == 0
+    only_tab.wait("document.body.dataset.link === 'live'", "it is heard again")
+    only_tab.wait("document.title.startsWith('All is well')", "all is well again")
+    only_tab.wait("document.querySelector('.seen').textContent.includes('connected again')", "it has seen that")
+
+    assert [each for each in only_tab.complaints if "ERR_" not in each] == []
+    only_tab.complaints.clear()
+
+
+ROLLOUT = {
+    "agent": "joey",
+    "stable": "0.1.0",
+    "canary": "0.2.0",
+    "stage": "2 of 4",
+    "percent": 25,
+    "state": "ramping",
+    "evidence": [{"measure": "denials", "stable": 0.041, "canary": 0.043, "verdict": "alike"}],
+}
+
+
+def said(page: Page, call: str) -> Any:
+    """What one of the functions behind the page's words gives."""
+    return page.evaluate(f"import('/static/words.js').then((words) => words.{call})")
+
+
+@contextmanager
+def a_tab(browser: Browser) -> Iterator[Page]:
+    tab = browser.open(script=PROBES)
+    try:
+        yield tab
+    finally:
+        tab.close()
+
+
+def state_of(tree: Node) -> dict[str, Any]:
+    """The document as it is now."""
+    with closing(http.client.HTTPConnection(tree.metrics, timeout=10)) as line:
+        line.request("GET", "/state")
+        state: dict[str, Any] = json.loads(line.getresponse().read())
+        return state
+
+
+def poisoned(value: Any, text: str) -> Any:
+    """The same document with this text in the place of every other."""
+    if isinstance(value, dict):
+        return {key: poisoned(each, text) for key, each in value.items()}
+    if isinstance(value, list):
+        return [poisoned(each, text) for each in value]
+    return text if isinstance(value, str) else value
