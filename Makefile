@@ -38,8 +38,9 @@ lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.installed-test ## write the generated tables of docs/ anew
+docs: $(VENV)/.installed-test ## write the generated tables of docs/ and the files of deployment/ anew
 	$(BIN)/python -m docs.generate
+	$(BIN)/python -m deployment.observability
 
 seal: $(VENV)/.installed ## sign the rules in graveyard/ after a change for good; KEY names the private key
 	$(BIN)/python -m ark.seal sign $(if $(KEY),--key "$(KEY)")

@@ -1,8 +1,8 @@
 """Writes the tables of the documents from the code: `python -m docs.generate`.
 
-`docs/configuration.md` is written whole; in `docs/protocol.md` and `docs/rules.md` it is what stands between
-`<!-- generated: NAME -->` and `<!-- end -->`. A test fails when what is written differs from what this would
-write.
+`docs/configuration.md` is written whole; in `docs/protocol.md`, `docs/rules.md` and `docs/operations.md` it is what
+stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test fails when what is written differs from what
+this would write.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ import graveyard.ethics
 from actors.ruleset_book import RULESET_RULES, RulesetRule
 from actors.ruleset_judge import CHECKS
 from ark.config import ENVIRONMENT, Config
+from deployment.alerting import Limits, groups
 from graveyard import RULES, Rule
 
 FOLDER = Path(__file__).parent
@@ -91,7 +92,8 @@ def main() -> None:
 def pages() -> dict[Path, str]:
     """Each page with generated parts, as it should read."""
     filled = {
-        FOLDER / name: fill((FOLDER / name).read_text(encoding="utf-8")) for name in ("protocol.md", "rules.md")
+        FOLDER / name: fill((FOLDER / name).read_text(encoding="utf-8"))
+        for name in ("protocol.md", "rules.md", "operations.md")
     }
     return {FOLDER / "configuration.md": configuration(), **filled}
 
@@ -403,6 +405,25 @@ def reply_fields(struct: type[msgspec.Struct]) -> str:
     return table(("key", "type", "meaning"), rows)
 
 
+def monitoring_alerts() -> str:
+    """The alerts for Prometheus, by what they are about."""
+    parts = []
+    for group in groups(Limits()):
+        rows = [
+            (
+                f"`{alert.name}`",
+                alert.severity,
+                alert.hold or "at once",
+                alert.summary,
+                alert.action,
+            )
+            for alert in group.alerts
+        ]
+        heading = ("alert", "severity", "after", "what is wrong", "what to do first")
+        parts.append(f"**{group.title}**\n\n{table(heading, rows)}")
+    return "\n".join(parts)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "graveyard_rules": graveyard_rules,
     "graveyard_sources": graveyard_sources,
@@ -418,6 +439,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "limits": limits,
     "status": status,
     "trace": trace,
+    "monitoring_alerts": monitoring_alerts,
 }
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from actors.redis_entries import read_entry
 from ark import cli
-from ark.config import ENVIRONMENT
+from ark.config import ENVIRONMENT, MetricsConfig
 from supervisor import cli as supervisor_cli
 from tests.javascript import PACKAGES, needs_node
 from tests.node import BIN, ROOT, Node, node, wait_until
@@ -108,6 +108,11 @@ def test_a_command_line_is_one_that_there_is(line: str) -> None:
             assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
         case "export":
             assert rest[0].partition("=")[0] in ENVIRONMENT
+        case "prometheus":
+            config, listen = rest
+            assert (ROOT / "deployment" / config.removeprefix("--config.file=/etc/ark-monitoring/")).is_file()
+            assert listen.startswith("--web.listen-address=127.0.0.1:")
+            assert not listen.endswith(MetricsConfig().listen)
         case "redis-cli":
             fields = [each.encode() for each in rest[3:]]
             assert read_entry(rest[1], b"1-0", dict(zip(fields[::2], fields[1::2], strict=True))).error is None

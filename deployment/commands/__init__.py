@@ -1,0 +1,1 @@
+"""The commands that deployment brings to `ark-run`."""
