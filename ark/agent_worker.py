@@ -32,10 +32,10 @@ from ark.host import EXIT_OK, load_object
 from ark.journal import Journal
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
-from ark.metrics import EDGES
 from ark.privacy import privacy_faults
 from ark.showing import Showing
 from ark.storage import RETRY_S, Trouble, naming, open_journal
+from ark.tally import Limits
 from ark.wire import Outbox, mailbox
 
 __all__ = ["AgentWorker"]
@@ -143,7 +143,7 @@ class AgentWorker:
         return Meters(
             self._home.page(name),
             process=name,
-            edges=EDGES,
+            edges=Limits.of(config.slo).edges,
             own=self._agent_class.metrics,
             filled={"agent": name, "version": self.version, "track": options.get("track", "stable")},
         )

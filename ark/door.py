@@ -18,7 +18,6 @@ from ark.delivery import STRIKES, Dispatcher, Pending
 from ark.intake import Intake, read_hold
 from ark.letters import Act, DeadLetter, anew
 from ark.message import Envelope, Span
-from ark.metrics import edges
 from ark.records import Members, Passage, trace_context
 from ark.ruling import Ruling, rule
 from ark.signal import Signal
@@ -92,7 +91,7 @@ class Door:
             kept,
             None if kept else intake.statuses(),
             limits=limits,
-            edges=edges((limits.decision_s, limits.judge_s)),
+            edges=limits.edges,
         )
         self._secret = secret
         self._deadlines: list[tuple[float, str]] = []

@@ -41,6 +41,7 @@ from ark.ruling import SECRET
 from ark.signal_desk import SignalDesk
 from ark.status import SignalCounts, compose, depths, read_boxes
 from ark.storage import RETRY_S, STORAGE, Trouble, naming, open_journal
+from ark.tally import Limits
 from ark.trace_desk import TraceDesk
 from ark.tree_desk import TreeDesk
 from ark.wire import Outbox, Route, bind, mailbox
@@ -86,7 +87,8 @@ class GatewayWorker:
         self._traces: TraceDesk
         self._tree = TreeDesk(duty.name, self._pipeline, say=control.say, remember=self._remember)
         self._news = News(Log(self._home.logs / "supervision.log"))
-        self._meters = Meters(self._home.page(duty.name), process=duty.name) if config.metrics.enabled else None
+        self._limits = Limits.of(config.slo)
+        self._meters = self._open_meters() if config.metrics.enabled else None
         self._next_show = 0.0
         self._refusals = Refusals()
         self._pressure = BackPressure(
@@ -194,10 +196,15 @@ class GatewayWorker:
                 window=self._config.window,
                 stall_s=self._config.stall_s,
                 secret=self._duty.secrets[SECRET],
+                limits=self._limits,
             )
         except BaseException:
             connection.close()
             raise
+
+    def _open_meters(self) -> Meters:
+        name = self._duty.name
+        return Meters(self._home.page(name), process=name, edges=self._limits.edges)
 
     def _open_desks(self) -> None:
         news, symbols = self._news, self._config.symbols

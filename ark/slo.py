@@ -71,6 +71,7 @@ class Slo:
         owner: Who looks after it.
         runbook: What to do first when it is violated.
         setting: The setting that its objective comes from; empty for one that is fixed.
+        limit_ms: For one about latency, what an event may take to be good.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Slo:
     owner: str
     runbook: str
     setting: str = ""
+    limit_ms: float | None = None
 
     @property
     def budget(self) -> Fraction:
@@ -210,6 +212,7 @@ def definitions(settings: SloConfig) -> tuple[Slo, ...]:
             owner="runtime",
             runbook="`supervisor status`: before whom do signals wait (`mailbox`)? Then `ark-run trace TRACE_ID`",
             setting="slo.latency_share",
+            limit_ms=settings.latency_ms,
         ),
         Slo(
             name="hrm_latency",
@@ -223,6 +226,7 @@ def definitions(settings: SloConfig) -> tuple[Slo, ...]:
             owner="risk",
             runbook="`supervisor doctor hrm`, then `ark-run trace TRACE_ID` of one that was slow",
             setting="slo.hrm_latency_share",
+            limit_ms=settings.hrm_latency_ms,
         ),
         Slo(
             name="audit_completeness",

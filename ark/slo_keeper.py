@@ -239,6 +239,7 @@ def _entry(standing: Standing) -> dict[str, Any]:
         "description": slo.description,
         "unit": slo.unit,
         "invariant": slo.invariant,
+        "limit_ms": slo.limit_ms,
         "window": {
             "seconds": slo.window_s,
             "good": window.good,

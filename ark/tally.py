@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ark.meters import Exemplar, Meters
-from ark.metrics import EDGES
+from ark.metrics import EDGES, edges
+
+if TYPE_CHECKING:
+    from ark.config import SloConfig
 
 __all__ = ["Limits", "Tally"]
 
@@ -37,6 +41,16 @@ class Limits(msgspec.Struct, frozen=True):
     decision_s: float = 0.4
     judge: str = "hrm"
     judge_s: float = 0.12
+
+    @classmethod
+    def of(cls, settings: SloConfig) -> Limits:
+        """Those of the table `[slo]`."""
+        return cls(settings.latency_ms / 1000, judge_s=settings.hrm_latency_ms / 1000)
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """The upper edges of a latency's buckets, these limits among them."""
+        return edges((self.decision_s, self.judge_s))
 
 
 class _Kept(msgspec.Struct):

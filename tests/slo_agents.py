@@ -14,12 +14,14 @@ from tests.echo_agents import Passed
 
 
 class Judge(Agent[Passed]):
-    """Stands where HRM does. Is slow with a signal that names a `gate` until that file is there."""
+    """Stands where HRM does. Takes the seconds that a signal names as `takes_s`, and for one that names a `gate`
+    until that file is there."""
 
     takes = Passed
     durability = Durability.POWER
 
     def handle(self, message: Passed, context: Context) -> Passed:
+        time.sleep(message.signal.metadata.get("takes_s", 0.0))
         gate = message.signal.metadata.get("gate")
         if gate and not os.path.exists(gate):
             Path(f"{gate}.begun").write_text(str(os.getpid()))
