@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import apsw
 
     from ark.interventions import Intervention
+    from ark.logger import Logger
     from ark.message import Letter, Span
     from ark.metrics import Metric
     from ark.ruling import Ruling
@@ -87,6 +88,8 @@ class Context(Protocol):
         spans: The agents that had the signal at hand before.
         ruling: How a person ruled on the signal at hand, where it was held; None for all others. Verify it with
             `ark.ruling.verify_ruling` before acting on it.
+        log: Writes lines into `logs/<agent>.log`, as `context.log.info("order_sent", symbol="AAPL")`, each with the
+            trace id of the signal at hand. Secrets and figures of the account are masked.
     """
 
     agent: str
@@ -99,6 +102,7 @@ class Context(Protocol):
     received_ns: int
     spans: tuple[Span, ...]
     ruling: Ruling | None
+    log: Logger
 
     @property
     def database(self) -> apsw.Connection: ...

@@ -30,6 +30,7 @@ from ark.errors import BootError, StorageError
 from ark.home import Home
 from ark.host import EXIT_OK, load_object
 from ark.journal import Journal
+from ark.logger import of_process
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
 from ark.privacy import privacy_faults
@@ -73,6 +74,7 @@ class AgentWorker:
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
         self._agent_class = agent_class
         self.version: str = agent_class.version or duty.options["version"]
+        self._log = of_process()
         self._trouble = Trouble(duty.name, self._home, box)
         self._halt_reason: str | None = None
         self._halt_looked_at = -1.0
@@ -99,6 +101,7 @@ class AgentWorker:
                     self._set_up()
                 break
             except StorageError as fault:
+                self._log.error("waits_for_storage", reason=fault.line)
                 self._box.note("", "")
                 self._close_databases()
                 self._trouble.bear(fault)
@@ -127,6 +130,7 @@ class AgentWorker:
             secrets={name: duty.secrets[name] for name in agent.secrets if name in duty.secrets},
             meters=self._meters,
             show=self._showing.put,
+            log=self._log,
         )
         self._stage = Stage(
             agent,
@@ -228,7 +232,10 @@ class AgentWorker:
         admitted = self._stage.admit(batch)
         if self._stage.epoch != self._counted_epoch:
             self._counted_epoch, self._received, self._sent = self._stage.epoch, 0, 0
+            self._log.info("epoch", epoch=self._counted_epoch)
         for envelope in admitted:
+            if envelope.attempt > 1 and envelope.kind != NOTICE:
+                self._log.debug("sent_again", trace_id=envelope.trace_id, attempt=envelope.attempt)
             if envelope.kind in (WORK, LETTER) and envelope.epoch == self._counted_epoch:
                 self._received += 1
         if not admitted:

@@ -12,6 +12,7 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -105,9 +106,11 @@ class BlackBox:
 
     Attributes:
         before: The last words of the process before; empty where it had none.
+        on_beat: Called with each beat, for what has to be done now and then; it must be quick, and not raise.
     """
 
     def __init__(self, path: Path, *, incarnation: int) -> None:
+        self.on_beat: Callable[[], None] = lambda: None
         descriptor = _allocated(path)
         try:
             self._page = mmap.mmap(descriptor, _SIZE)
@@ -150,6 +153,7 @@ class BlackBox:
         words[_FAILED] = work.failed
         words[_FAILED_IN_A_ROW] = work.failed_in_a_row
         words[_BUSY_NS] = work.busy_ns
+        self.on_beat()
 
     def concern(self, text: str) -> None:
         """Note what keeps the process from its work, for `status`; an empty text when it is over."""

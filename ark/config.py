@@ -18,6 +18,8 @@ import msgspec
 from msgspec import Meta
 
 from ark.errors import ConfigError
+from ark.levels import Level
+from ark.log import Limits
 from ark.redis_link import check_url, split_password
 from ark.slo import check, definitions
 
@@ -25,6 +27,7 @@ __all__ = [
     "AgentConfig",
     "Config",
     "GatewayConfig",
+    "LogsConfig",
     "MetricsConfig",
     "PipelineConfig",
     "RedisConfig",
@@ -35,8 +38,11 @@ __all__ = [
     "load",
 ]
 
-RESERVED = ("root", "gateway", "watchdog", "exporter", "deployer", "feed", "pipeline", "operator")
-"""Names of the tree's own processes and sockets, which no agent can have."""
+RESERVED = (
+    *("root", "gateway", "watchdog", "exporter", "deployer", "feed", "pipeline", "operator"),
+    *("all", "actors", "supervision", "thespian"),
+)
+"""Names of the tree's own processes, sockets and logs, and the word for all of them, which no agent can have."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(gt=0, le=1)]
@@ -334,6 +340,35 @@ class SloConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget_days: Annotated[int, Meta(ge=7, le=90)] = 30
 
 
+class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The logs of all processes, `logs/NAME.log`; see "Logs" in operations.md.
+
+    Attributes:
+        level: From which level on they write. `supervisor log-level` changes it in a node that runs.
+        levels: Levels of single processes by name, as `levels.kenny = "debug"`.
+        format: How `ark-run start` shows what matters on its terminal: `text` for people, `json` for machines.
+        max_mb: A log that is larger is put aside, MiB.
+        keep: So many that were put aside stay beside each log.
+        retention_days: What was written longer ago is deleted; a log is put aside, too, when a `keep`-th of that
+            has passed since its first line.
+        most_per_s: So many lines below `warning` a process writes within a second, and ten times as many from there
+            on; how many it has left out stands in its log. With 0 it writes all.
+    """
+
+    level: Level = "info"
+    levels: dict[Name, Level] = {}
+    format: Literal["text", "json"] = "text"
+    max_mb: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    keep: Annotated[int, Meta(ge=0, le=1000)] = 5
+    retention_days: Annotated[float, Meta(gt=0, le=36_500)] = 30.0
+    most_per_s: Annotated[int, Meta(ge=0, le=1_000_000)] = 200
+
+    @property
+    def limits(self) -> Limits:
+        """How large and how old each log becomes."""
+        return Limits(self.max_mb << 20, self.keep, self.retention_days * 86_400.0)
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it."""
 
@@ -344,6 +379,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     supervision: SupervisionConfig = SupervisionConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     redis: RedisConfig = RedisConfig()
+    logs: LogsConfig = LogsConfig()
     agents: dict[Name, AgentConfig] = {}
 
 
@@ -388,6 +424,10 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "REDIS_URL": ("redis", "url"),
     "REDIS_STREAM": ("redis", "stream"),
     "REDIS_QUEUE_MAX_DEPTH": ("redis", "max_depth"),
+    "ARK_LOG_LEVEL": ("logs", "level"),
+    "ARK_LOG_BACKUP_COUNT": ("logs", "keep"),
+    "LOG_FORMAT": ("logs", "format"),
+    "LOG_RETENTION_DAYS": ("logs", "retention_days"),
 }
 """Environment variables and the settings that they set; the original's keep their names."""
 
@@ -425,7 +465,8 @@ def load(
             if not text.isprintable():
                 shown = "" if variable == "REDIS_URL" else f": {text!r}"  # a password may stand in it
                 raise ConfigError(f"{variable} holds unprintable characters{shown}", field=".".join(place))
-            _put(tree, place, _scalar(text))
+            # The original's words are written large: ARK_LOG_LEVEL=INFO.
+            _put(tree, place, _scalar(text.strip().lower() if place[0] == "logs" else text))
     for place, value in (overrides or {}).items():
         if value is not None:
             _put(tree, place, value)
@@ -623,6 +664,7 @@ def _fields(prefix: str) -> tuple[msgspec.structs.FieldInfo, ...]:
         "watchdog": WatchdogConfig,
         "watchdog.answers": AnswersConfig,
         "redis": RedisConfig,
+        "logs": LogsConfig,
     }
     return msgspec.structs.fields(kinds.get(prefix, AgentConfig))
 

@@ -9,6 +9,7 @@ import apsw
 import msgspec
 
 from ark.errors import AgentError
+from ark.logger import Logger, silent
 from ark.message import EVENT, NOTICE, Envelope, Span, encode
 from ark.meters import Measured, Meters
 from ark.ruling import Ruling
@@ -32,6 +33,7 @@ class StageContext:
         halter: Halts trading for a reason, and says whether it was not halted before.
         beat_age, free_bytes, privacy_faults, interventions: As in `Context`.
         opener: Opens a database of the agent's by name; the empty name is its journal.
+        log: As in `Context`; where absent, what is written there goes nowhere.
         secrets: The secrets that this agent was given.
         meters: Where it counts; None for nowhere.
         show: As in `Context`.
@@ -55,6 +57,7 @@ class StageContext:
         interventions: Callable[[int], Sequence[Intervention]] = lambda after: (),
         meters: Meters | None = None,
         show: Callable[[str, Any], None] = lambda name, document: None,
+        log: Logger | None = None,
     ) -> None:
         self.agent = agent
         self.version = version
@@ -66,6 +69,9 @@ class StageContext:
         self.received_ns = 0
         self.spans: tuple[Span, ...] = ()
         self.ruling: Ruling | None = None
+        self.log = log or silent()
+        self.log.sink.version = version
+        self.log.sink.trace_id = lambda: self.trace_id
         self.now = clock
         self.halted = halt
         self.beat_age = beat_age

@@ -527,8 +527,10 @@ class Stage:
                 self._note(envelope.trace_id, "bury")
                 outgoing.append(self._buried(envelope))
             elif envelope.kind == NOTICE and self._notices:
+                context.away()
                 self._note("", "notice")
                 self.agent.notice(self._notices.decode(envelope.payload), context)
+        context.away()
         self._note("", "settle")
         self.agent.settle(context)
         self._note("", "")
@@ -546,6 +548,7 @@ class Stage:
                     if isinstance(answer, Hold):
                         raise AgentError(f"agent {context.agent} holds a signal in `perform`; only `handle` can")
                     outgoing[position] = self._answered(envelope, answer, received_ns, now_ns())
+            context.away()
             self._note("", "")
             yield "performed"
             self._commit(now_ns)

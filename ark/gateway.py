@@ -86,7 +86,7 @@ class GatewayWorker:
         self._letters: LetterDesk
         self._traces: TraceDesk
         self._tree = TreeDesk(duty.name, self._pipeline, say=control.say, remember=self._remember)
-        self._news = News(Log(self._home.logs / "supervision.log"))
+        self._news = News(Log(self._home.logs / "supervision.log", config.logs.limits))
         self._limits = Limits.of(config.slo)
         self._meters = self._open_meters() if config.metrics.enabled else None
         self._next_show = 0.0

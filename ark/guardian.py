@@ -32,7 +32,7 @@ from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
 from ark.key_book import KeyBook
 from ark.lineage import adopt_orphans, await_orphans, end, reap
-from ark.log import Log
+from ark.log import Log, tidy
 from ark.notify import Notifier, Phase, Report
 from ark.privacy import redact
 from ark.storage import ROOM, STORAGE
@@ -72,7 +72,7 @@ class Guardian:
         self._notifier = notifier or Notifier()
         self._report = Report(self._notifier.watchdog_s)
         self._round_s = min(_ROUND_S, (self._notifier.watchdog_s or 60.0) / 4)
-        self._log = Log(home.logs / "supervision.log")
+        self._log = Log(home.logs / "supervision.log", config.logs.limits)
         self._began = False
         self._stopping = False
         self._stop_s = max(_STOP_S, longest_stop_s(config))
@@ -114,6 +114,8 @@ class Guardian:
             self._log.write("node_started", pid=os.getpid(), version=ark.__version__)
             self._home.clear_run()
             self._home.forget_stopped()
+            self._home.forget_levels()
+            tidy(self._home.logs, self._config.logs.limits.retention_s, time.time())
             self._home.isolated()  # what no supervisor could read is told before there is one
             self._check_keys()
             self._check_ports()

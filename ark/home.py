@@ -19,6 +19,7 @@ import msgspec
 
 from ark import blackbox
 from ark.errors import NodeError
+from ark.levels import Wish, Wishes
 from ark.log import Log
 
 __all__ = ["Home", "default_home"]
@@ -70,6 +71,7 @@ class Home:
         self.node_file = self.run / "node.json"
         self.watchdog_file = self.run / "watchdog.json"
         self.restarts_file = self.run / "restarts.json"
+        self.levels_file = self.run / "levels.json"
         self._lock_file = self.run / "lock"
         self.halt_file = self.data / "halt.json"
         self._reserve_file = self.data / ".halt.reserve"
@@ -126,6 +128,10 @@ class Home:
     def stack(self, name: str) -> Path:
         """Where a process that is asked says where it is stuck."""
         return self.run / f"{name}.stack"
+
+    def output(self, name: str) -> Path:
+        """Where what a process writes to its standard descriptors waits until it stands in its log."""
+        return self.run / f"{name}.output"
 
     def lock(self, patience_s: float = 3.0) -> None:
         """Take the lock for this process and all that it will fork.
@@ -406,6 +412,33 @@ class Home:
                 self._replace(path, reasons)
         else:
             path.unlink(missing_ok=True)
+
+    def levels_stamp(self) -> tuple[int, int] | None:
+        """Changes whenever the wishes for levels do; None where there are none. A stat call."""
+        try:
+            found = os.stat(self.levels_file)
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def levels(self) -> Wishes:
+        """What operators want of the logs' levels, by process; nothing where that cannot be read."""
+        try:
+            return msgspec.json.decode(self.levels_file.read_bytes(), type=dict[str, Wish])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return {}
+
+    def keep_levels(self, wishes: Wishes) -> None:
+        """Write down what operators want of the logs' levels.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._replace(self.levels_file, msgspec.to_builtins(wishes))
+
+    def forget_levels(self) -> None:
+        """A fresh start begins with the configured levels."""
+        self.levels_file.unlink(missing_ok=True)
 
     def write_node(self, facts: dict[str, Any]) -> None:
         """Say in `run/node.json` where the node can be reached."""

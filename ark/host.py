@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import threading
 import traceback
 from contextlib import suppress
@@ -23,6 +22,7 @@ from ark.blackbox import BlackBox
 from ark.control import Control, Duty
 from ark.errors import ArkError
 from ark.home import Home
+from ark.process_log import ProcessLog
 from ark.storage import fault_of, halt_for
 
 __all__ = ["EXIT_BOOT", "EXIT_FAILED", "EXIT_OK", "Host", "Worker", "load_object"]
@@ -100,11 +100,15 @@ class Host(Actor):  # type: ignore[misc]
 
 def _work(duty: Duty, control: Control) -> None:
     home = Home(Path(duty.home))
+    logs = ProcessLog.begin(duty)
+    log = logs.log
+    log.info("started", pid=os.getpid(), incarnation=duty.incarnation, epoch=duty.epoch)
     try:
         box = BlackBox(home.box(duty.name), incarnation=duty.incarnation)
-    except OSError:
-        traceback.print_exc()
+    except OSError as error:
+        log.critical("failed", exc_info=error)
         os._exit(EXIT_FAILED)
+    box.on_beat = logs.beat
     with suppress(OSError):  # on a full disk nobody will know where it hangs
         stack.listen(home.stack(duty.name))
     exit_code = EXIT_BOOT
@@ -112,16 +116,19 @@ def _work(duty: Duty, control: Control) -> None:
         worker: Worker = load_object(duty.runner)(duty, control, box)
         worker.prepare()
         exit_code = EXIT_FAILED
+        log.info("ready")
         control.say(say="ready", version=getattr(worker, "version", ""))  # an agent's own may differ from ARK's
         worker.run()
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         fault = fault_of(error, duty.name)
         if fault and fault.damaged:
             halt_for(fault, home, duty.name)
         told = fault or error
         box.last_words(told.line if isinstance(told, ArkError) else traceback.format_exc())
-        with suppress(OSError):
-            sys.stderr.flush()
+        log.critical("failed", reason=told.line if isinstance(told, ArkError) else str(told), exc_info=error)
+        logs.end()
         # Another try may do better where the disk is at fault.
         os._exit(EXIT_FAILED if fault else exit_code)
+    log.info("stopped")
+    logs.end()
     os._exit(EXIT_OK)

@@ -16,6 +16,7 @@ import msgspec
 from ark.agent import Agent, Effect
 from ark.errors import AgentError
 from ark.interventions import Intervention
+from ark.logger import into
 from ark.message import Span
 from ark.metrics import REGISTRY, Kind, Metric, check
 from ark.ruling import Ruling
@@ -41,6 +42,7 @@ class TestContext:
             in order.
         shown: The newest document of each name.
         metrics: Metrics that may be used beside those of `ark.metrics`: the agent's own.
+        lines: What was written with `log`, as it would stand in the file, in order.
     """
 
     __test__ = False
@@ -76,6 +78,11 @@ class TestContext:
         self.measured: list[tuple[str, dict[str, str], float]] = []
         self.shown: dict[str, Any] = {}
         self.metrics: tuple[Metric, ...] = ()
+        self.lines: list[dict[str, Any]] = []
+        sink = into(self.lines, agent=agent, clock=self.now)
+        sink.version = self.version
+        sink.trace_id = lambda: self.trace_id
+        self.log = sink.logger()
         self._secrets = dict(secrets or {})
         self._databases: dict[str, apsw.Connection] = {}
 

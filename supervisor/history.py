@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from ark.errors import NodeError
+from ark.log_reader import LogReader
 
 __all__ = ["History", "Wanted"]
-
-_MOST_OPEN = 3
-"""The log, the one put aside, and one before that: a process that had it open may still write to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +37,15 @@ class Wanted:
         return not self.since or (isinstance(at, int | float) and at >= self.since)
 
 
-class _Part:
-    """One file of the log: it stays open, so that a new name or a successor changes nothing."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.inode = os.fstat(file.fileno()).st_ino
-        self._rest = b""
-
-    def lines(self) -> list[bytes]:
-        """The whole lines that were appended since the last call."""
-        *lines, self._rest = (self._rest + self.file.read()).split(b"\n")
-        return lines
-
-
 class History:
-    """Reads one log and the one that was put aside. Needs no node; a log that is not there yet is waited for.
+    """Reads the chronicle and what was put aside of it; see `ark.log_reader`.
 
     Args:
-        log: The log; what was put aside is beside it, with `.1` behind its name.
+        log: The log.
     """
 
     def __init__(self, log: Path) -> None:
-        self._paths = (log.with_suffix(".log.1"), log)
-        self._parts: list[_Part] = []
+        self._reader = LogReader(log)
 
     def read(self) -> list[dict[str, Any]]:
         """Every event since the last call, oldest first; at the first call all that there are.
@@ -72,39 +53,15 @@ class History:
         Raises:
             NodeError: The log cannot be read.
         """
-        try:
-            # Once more after each find: between two looks the log may have been put aside.
-            while any(self._open(path) for path in self._paths):
-                pass
-            found = [part.lines() for part in self._parts]
-        except OSError as error:
-            raise NodeError(f"cannot read {error.filename}: {error.strerror}") from error
-        while len(self._parts) > _MOST_OPEN:
-            self._parts.pop(0).file.close()
-        events = [event for lines in found for event in map(_event, lines) if event is not None]
-        if sum(map(bool, found)) > 1:
+        lines = list(self._reader.lines())
+        events = [event for _, line in lines if (event := _event(line)) is not None]
+        if len({part for part, _ in lines}) > 1:
             events.sort(key=_at)
         return events
 
     def close(self) -> None:
         """Let the files go."""
-        for part in self._parts:
-            part.file.close()
-        self._parts.clear()
-
-    def _open(self, path: Path) -> bool:
-        """Open a file that is not open yet; whether there was one."""
-        try:
-            if os.stat(path).st_ino in {part.inode for part in self._parts}:
-                return False
-            part = _Part(open(path, "rb"))  # noqa: SIM115
-        except FileNotFoundError:
-            return False
-        if part.inode in {each.inode for each in self._parts}:
-            part.file.close()
-            return False
-        self._parts.append(part)
-        return True
+        self._reader.close()
 
 
 def _at(event: Mapping[str, Any]) -> float:

@@ -33,6 +33,7 @@ from ark.home import Home
 from ark.host import EXIT_BOOT, EXIT_FAILED, EXIT_OK, Host
 from ark.lineage import await_ends, end
 from ark.log import Log
+from ark.process_log import ProcessLog
 from supervisor import policy
 from supervisor.failures import Failures
 from supervisor.obituary import Obituary, write
@@ -96,7 +97,11 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._duty = duty
         self._parent = sender
         self._home = Home(Path(duty.home))
-        self._log = Log(self._home.logs / "supervision.log")
+        config = msgspec.convert(duty.config, Config)
+        self._log = Log(self._home.logs / "supervision.log", config.logs.limits)
+        logs = ProcessLog.begin(duty)
+        self._own_log = logs.log
+        self._own_log.info("started", pid=os.getpid(), incarnation=duty.incarnation, epoch=duty.epoch)
         self._epoch = duty.epoch
         self._line: Control | None = None
         line = duty.options.get("line")
@@ -106,7 +111,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             self._line.say(say="hello", pid=os.getpid(), admin=os.getppid())
         setproctitle(f"ark: {duty.name} ({duty.home})")
         self._box = BlackBox(self._home.box(duty.name), incarnation=duty.incarnation)
-        config = msgspec.convert(duty.config, Config)
+        self._box.on_beat = logs.beat
         self._beat_s = config.watchdog.interval_s / 4
         self._patience_s = config.watchdog.interval_s * config.watchdog.missed
         self._late_rounds = 0

@@ -129,10 +129,10 @@ class WatchdogWorker:
         self._name = duty.name
         self._epoch = duty.epoch
         self._home = Home(Path(duty.home))
-        self._log = Log(self._home.logs / "supervision.log")
         self._control = control
         self._box = box
         config = msgspec.convert(duty.config, Config)
+        self._log = Log(self._home.logs / "supervision.log", config.logs.limits)
         settings = self._settings = config.watchdog
         self._pipeline = config.pipeline.agents
         self._agents = config.agents

@@ -43,7 +43,7 @@ import ark
 from ark.config import WatchdogConfig
 from ark.home import Home
 from ark.log import Log
-from ark.privacy import mask_fields
+from ark.masking import mask_fields
 from supervisor.spool import Spool, Waiting
 
 __all__ = ["TOKEN_VARIABLE", "Answer", "Tries", "Webhook", "decide", "retry_after"]

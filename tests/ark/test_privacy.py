@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from ark import privacy
 from ark.home import Home
+from ark.masking import mask_fields
 from ark.privacy import (
     MASK,
     finds_personal,
     home_is_private,
-    mask_fields,
     plaintext_credentials,
     redact,
     redaction_works,

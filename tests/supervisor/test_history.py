@@ -17,10 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ark.log
 from ark.errors import NodeError
 from ark.home import Home
-from ark.log import Log
+from ark.log import Limits, Log
 from supervisor.history import History, Wanted
 from tests.node import BIN, ECHO, node, wait_until
 
@@ -42,6 +41,20 @@ def test_the_part_that_was_put_aside_comes_first(log: Path) -> None:
     log.with_suffix(".log.1").write_bytes(line(1) + line(2))
     log.write_bytes(line(3))
     assert numbers(History(log).read()) == [1, 2, 3]
+
+
+def test_all_that_was_put_aside_is_read_once_the_oldest_first(log: Path) -> None:
+    for number in range(1, 6):
+        log.with_suffix(f".log.{number}").write_bytes(line(6 - number))
+    log.write_bytes(line(6))
+    history = History(log)
+    assert numbers(history.read()) == [1, 2, 3, 4, 5, 6]
+    for number in range(5, 0, -1):
+        log.with_suffix(f".log.{number}").replace(log.with_suffix(f".log.{number + 1}"))
+    log.replace(log.with_suffix(".log.1"))
+    log.write_bytes(line(7))
+    assert numbers(history.read()) == [7]
+    assert history.read() == []
 
 
 def test_a_torn_line_is_read_when_it_is_whole_and_a_broken_one_passed_over(log: Path) -> None:
@@ -101,14 +114,14 @@ def test_each_line_is_read_once_through_rotations_and_writers_that_are_late(step
         assert sorted(seen) == list(range(1, written + 1))
 
 
-def test_who_comes_late_to_a_rotation_puts_nothing_aside(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ark.log, "_LARGEST", 100)
+def test_who_comes_late_to_a_rotation_puts_nothing_aside(log: Path) -> None:
+    limits = Limits(largest=100)
     late = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    writer = Log(log)
+    writer = Log(log, limits)
     for number in range(3):
         writer.write("x", number=number, padding="." * 50)
     before = (log.read_bytes(), log.with_suffix(".log.1").read_bytes())
-    writer._put_aside(late)
+    writer._put_aside(late, limits)
     os.close(late)
     assert (log.read_bytes(), log.with_suffix(".log.1").read_bytes()) == before
 
@@ -162,13 +175,10 @@ def follower(home: Path, output: Path, *options: str) -> Iterator[Follower]:
         assert one.process.wait(10) == 130
 
 
-def test_following_without_a_node_shows_each_line_once_through_rotations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ark.log, "_LARGEST", 4096)
+def test_following_without_a_node_shows_each_line_once_through_rotations(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.prepare()
-    log = Log(home.logs / "supervision.log")
+    log = Log(home.logs / "supervision.log", Limits(largest=4096, keep=1))
     log.write("x", number=0)
     with follower(home.path, tmp_path / "shown", "--since", "1h", "--kind", "x") as one:
         wait_until(lambda: len(one.events()) == 1, "the past is shown")
