@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -99,13 +100,14 @@ class _Outcome(msgspec.Struct, frozen=True):
     decision: _Decision | None = None
     order: _Order | None = None
     spans: list[_Span] = []
-    audit: _Audit | None = None
-    ledger: dict[str, msgspec.Raw] | None = None
+    audit: _Audit | msgspec.UnsetType | None = msgspec.UNSET
+    ledger: dict[str, msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 _outcomes = msgspec.msgpack.Decoder(_Outcome)
 _kept = msgspec.msgpack.Decoder(_Kept)
-_NOTHING = _Outcome()
+_fields = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_each = {field.name: msgspec.msgpack.Decoder(field.type) for field in msgspec.structs.fields(_Outcome)}
 
 
 class Tally:
@@ -167,10 +169,7 @@ class Tally:
         kept, limits = self._kept, self._limits
         self.is_changed = True
         kept.outcomes[status] = kept.outcomes.get(status, 0) + 1
-        try:
-            said = _outcomes.decode(outcome)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            said = _NOTHING
+        said = _read(outcome)
         decision = said.decision
         kept.violations += status == "denied" and decision is not None and decision.level == "graveyard"
         approved = decision is not None and decision.approved
@@ -186,9 +185,10 @@ class Tally:
         for span in said.spans:
             if span.agent == limits.judge:
                 self._event("hrm_latency", span.out_ns - span.in_ns <= limits.judge_s * 1e9)
-        if said.audit is not None:
-            sound = said.audit.complete and not said.audit.disagreements and said.ledger is not None
-            self._event("audit_completeness", sound)
+        audit, ledger = said.audit, said.ledger
+        if audit is not msgspec.UNSET or ledger is not msgspec.UNSET:  # a pipeline without a ledger promises none
+            complete = isinstance(audit, _Audit) and audit.complete and not audit.disagreements
+            self._event("audit_completeness", complete and bool(ledger))
 
     def show(self, meters: Meters) -> None:
         """Write the counts on the gateway's page."""
@@ -212,3 +212,18 @@ class Tally:
     def _event(self, slo: str, good: bool) -> None:
         counts = self._kept.events.setdefault(slo, [0, 0])
         counts[not good] += 1
+
+
+def _read(outcome: bytes) -> _Outcome:
+    """What can be read of an outcome: a field that makes no sense costs that field alone."""
+    try:
+        return _outcomes.decode(outcome)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    found = {}
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        for name, raw in _fields.decode(outcome).items():
+            if name in _each:
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    found[name] = _each[name].decode(raw)
+    return _Outcome(**found)

@@ -100,6 +100,22 @@ def test_the_objectives_are_counted_from_outcomes(tmp_path: Path) -> None:
     assert events(tally, tmp_path, "audit_completeness") == (1, 2)
 
 
+def test_an_outcome_without_a_row_in_the_ledger_is_no_complete_audit(tmp_path: Path) -> None:
+    tally = Tally()
+    add(tally, "failed", decision=None, order=None, spans=[], ledger=None)  # given up by the gateway alone
+    assert events(tally, tmp_path, "audit_completeness") == (0, 1)
+    add(tally, "executed")  # of a pipeline that has no ledger
+    assert events(tally, tmp_path, "audit_completeness") == (0, 1)
+
+
+def test_a_field_that_makes_no_sense_costs_nothing_but_itself(tmp_path: Path) -> None:
+    tally = Tally()
+    audit = {"complete": True, "disagreements": []}
+    add(tally, "executed", spans="none", order={"status": "filled"}, audit=audit, ledger={"seq": 1})
+    assert events(tally, tmp_path, "audit_completeness") == (1, 0)
+    assert shown(tally, tmp_path)["ark_ethics_drift_total",] == 1
+
+
 def test_what_a_person_was_asked_about_is_neither_late_nor_expired(tmp_path: Path) -> None:
     tally = Tally()
     add(tally, "expired", took_s=300.0, ruled=True)
