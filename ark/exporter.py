@@ -15,15 +15,18 @@ from pathlib import Path
 
 import msgspec
 
+from ark.acts import ActDesk
 from ark.blackbox import BlackBox
 from ark.config import Config
 from ark.control import Control, Duty
 from ark.errors import NodeError
 from ark.home import Home
+from ark.keys import Refusal
 from ark.listener import Listener, open_socket
 from ark.log import Log
 from ark.operator_line import OperatorLine
 from ark.static_files import StaticFiles
+from ark.token_book import TokenBook
 from ark.view import NodeView
 from ark.web import application
 
@@ -69,7 +72,8 @@ class ExporterWorker:
 
     async def _serve(self) -> None:
         view, line = self._view, self._line
-        listener = Listener(application(view, StaticFiles(_PAGE), self._note))
+        desk = ActDesk(TokenBook(self._home).holder, line, self._tell, own_name=self._duty.name)
+        listener = Listener(application(view, desk, StaticFiles(_PAGE), self._note))
         told_to_stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._control.fileno(), self._hear, view, told_to_stop)
@@ -114,6 +118,13 @@ class ExporterWorker:
     def _beat(self) -> None:
         self._rounds += 1
         self._box.beat(epoch=self._duty.epoch, handled=self._rounds, received=0, sent=0)
+
+    def _tell(self, refusal: Refusal, kept_back: int) -> None:
+        """Tell of an attempt with a wrong token as the gateway does of a wrong key."""
+        words = msgspec.structs.asdict(refusal) | ({"kept_back": kept_back} if kept_back else {})
+        self._log.write("refused", **words)
+        with suppress(BlockingIOError):
+            self._control.say(say="event", kind="refused", fields=words)
 
     def _note(self, error: BaseException) -> None:
         """Something escaped from a route, which is a defect; nobody outside is told what."""

@@ -1,13 +1,16 @@
 """Clients' keys: who is let in, as what, and who no longer. Values in, values out; no sockets, no folders.
 
 A client is known by its CURVE public key (here always as 40 characters of Z85). Its secret key is in its own key
-file and nowhere else: the node keeps public keys only, so that whoever reads the home cannot come in as a client.
+file and nowhere else: the node keeps public keys only, so that whoever reads the home cannot come in as a client. A
+person at the page is known by a token, of which the node keeps the digest.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
+import secrets
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -25,10 +28,14 @@ __all__ = [
     "Key",
     "Refusal",
     "Refusals",
+    "Token",
     "check_name",
+    "digest",
     "fingerprint",
+    "holder",
     "judge_failure",
     "judge_handshake",
+    "new_token",
     "role_named",
 ]
 
@@ -37,6 +44,8 @@ NOT_FOR_KEYS = frozenset((*RESERVED, DEADLINE, "guardian", "supervisor"))
 """Names under which the node itself acts; a key's name says in the records who did something."""
 DOORS = {b"gateway": "connect", b"events": "subscribe"}
 """ZAP domains, and what a client wanted that came to their socket."""
+_TOKEN = "ark_"
+"""How a token begins, so that it is known as one where it turns up."""
 LONGEST_FLOOD_S = 60.0
 """So long, at most, is nothing more told of a flood of refused attempts."""
 
@@ -70,6 +79,51 @@ class Key(msgspec.Struct, frozen=True):
         return self.revoked_at is None
 
 
+class Token(msgspec.Struct, frozen=True):
+    """What the node knows of one person's token for the page.
+
+    Attributes:
+        name: In whose name it acts; given once, to a key or a token.
+        role: What it may do.
+        digest: Of the token, which is kept nowhere here.
+        created_at, created_by, revoked_at, revoked_by, revoke_reason: As of a key.
+    """
+
+    name: str
+    role: Role
+    digest: str
+    created_at: float
+    created_by: str
+    revoked_at: float | None = None
+    revoked_by: str = ""
+    revoke_reason: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the token opens anything."""
+        return self.revoked_at is None
+
+
+def new_token() -> str:
+    """A secret that nobody guesses: 256 bits at random."""
+    return _TOKEN + secrets.token_urlsafe(32)
+
+
+def digest(secret: str) -> str:
+    """What is kept of a token. It is no password: a slow hash would protect nothing that could be guessed."""
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def holder(secret: str, tokens: Iterable[Token]) -> Token | None:
+    """The good token that a text is; None where it is none. How long it takes says nothing of how near it was."""
+    given = digest(secret)
+    found = None
+    for token in tokens:
+        if hmac.compare_digest(given, token.digest) and token.is_good:
+            found = token
+    return found
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who a request comes from.
 
@@ -90,9 +144,9 @@ class Refusal(msgspec.Struct, frozen=True):
     """One attempt that was refused.
 
     Attributes:
-        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key`, `no_handshake`, `too_many` or
+        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key`, `no_handshake`, `too_many`, `wrong_token` or
             `forbidden`.
-        op: The operation; `connect` or `subscribe` for a client that did not come in.
+        op: The operation; `connect` or `subscribe` for a client that did not come in, `act` for one at the page.
         client: The key's name, or its fingerprint where it is not known; "" where there is none.
         address: Where from, as far as it is known.
     """

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import h11
@@ -21,18 +23,11 @@ from uvicorn.server import Server
 
 from ark.errors import NodeError
 
-__all__ = ["Listener", "open_socket"]
+__all__ = ["LARGEST_HEAD", "Limits", "Listener", "open_socket"]
 
-_MOST_CONNECTIONS = 128
-"""At once; more are told to come again."""
-_REQUEST_S = 5.0
-"""So long may a client take for a whole request, and so long may one be connected that asks nothing."""
-_TAKING_S = 5.0
-"""So long may a client take nothing of its answer."""
-_IDLE_S = 65
-"""So long is a connection kept for the next request: longer than Prometheus waits between two scrapes."""
-_LARGEST_HEAD = 16 << 10
+LARGEST_HEAD = 16 << 10
 """Bytes of a request without its body."""
+_AT_ONCE = struct.pack("ii", 1, 0)
 _LAST_MOMENT_S = 1
 """So long may answers under way take when the server stops."""
 _BACKLOG = 64
@@ -42,6 +37,22 @@ _TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%b" % (len(_FULL), _FULL)
 )
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What is borne.
+
+    Attributes:
+        connections: So many at once; more are told to come again.
+        request_s: So long may a client take for a whole request, and stay connected that asks nothing.
+        taking_s: So long may a client take nothing of its answer.
+        idle_s: So long is a connection kept for the next request: longer than Prometheus waits between two scrapes.
+    """
+
+    connections: int = 128
+    request_s: float = 5.0
+    taking_s: float = 5.0
+    idle_s: int = 65
 
 
 def open_socket(address: str) -> socket.socket:
@@ -76,14 +87,16 @@ class Listener:
 
     Args:
         application: What answers.
+        limits: What is borne of clients.
     """
 
-    def __init__(self, application: ASGIApp) -> None:
+    def __init__(self, application: ASGIApp, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         logging.getLogger("uvicorn").addHandler(logging.NullHandler())
         logging.getLogger("uvicorn").propagate = False  # a stranger's nonsense is no news
         config = Config(
             application,
-            http=_Protocol,
+            http=partial(_Protocol, limits),  # type: ignore[arg-type]
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -92,9 +105,9 @@ class Listener:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=_IDLE_S,
+            timeout_keep_alive=limits.idle_s,
             timeout_graceful_shutdown=_LAST_MOMENT_S,
-            h11_max_incomplete_event_size=_LARGEST_HEAD,
+            h11_max_incomplete_event_size=LARGEST_HEAD,
         )
         config.load()
         self._server = Server(config)
@@ -113,27 +126,32 @@ class Listener:
 class _Protocol(H11Protocol):
     """One connection, with a limit on how long it may be slow."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._until_asked = _Patience(_REQUEST_S, self._cut_off)
-        self._until_taken = _Patience(_TAKING_S, self._cut_off)
+    def __init__(self, limits: Limits, **options: Any) -> None:
+        super().__init__(**options)
+        self._most = limits.connections
+        self._until_asked = _Patience(limits.request_s, self._cut_off)
+        self._until_taken = _Patience(limits.taking_s, self._cut_off)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         # Paused, and so timed, as soon as anything waits for a client that does not take it.
         transport.set_write_buffer_limits(high=0)
-        if len(self.connections) > _MOST_CONNECTIONS:
+        if len(self.connections) > self._most:
             transport.write(_TOO_MANY)
             transport.close()
             return
         self._until_asked.begin()
 
     def data_received(self, data: bytes) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._is_answering:
             self._until_asked.begin()
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.more_body:
+        if self._is_answering and not self.cycle.more_body:
             self._until_asked.end()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -161,6 +179,8 @@ class _Protocol(H11Protocol):
         self.transport.close()
 
     def _cut_off(self) -> None:
+        """End the connection, and forget what lies in the system's own buffers for it."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.transport.abort()
 
 

@@ -80,6 +80,11 @@ class NodeView:
         self._restarts.see(children)
         self._live.tell_soon()
 
+    def has_acted(self) -> None:
+        """Somebody has changed something, which all who follow should see."""
+        self._answer = (-1.0, None)
+        self._live.tell_soon()
+
     async def stop(self) -> None:
         """Let go of all who follow, and write down what is only known here."""
         self._live.stop()

@@ -9,6 +9,7 @@ import gzip
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from email.utils import formatdate
+from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
@@ -21,10 +22,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ark.acts import Act, Refused, read_act
 from ark.config import is_loopback
+from ark.keys import Token
+from ark.listener import LARGEST_HEAD
 from ark.static_files import StaticFiles, Stream
 
-__all__ = ["View", "application"]
+__all__ = ["Desk", "View", "application"]
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -77,15 +81,29 @@ class View(Protocol):
     def is_crowded(self) -> bool:
         """Whether nobody else can follow the page's document."""
 
+    def has_acted(self) -> None:
+        """Somebody has changed something, which all who follow should see."""
+
     def follow(self) -> AsyncGenerator[bytes]:
         """The page's document as server-sent events."""
 
 
-def application(view: View, files: StaticFiles, note: Callable[[BaseException], None]) -> ASGIApp:
+class Desk(Protocol):
+    """What is done for persons with a token; see `ark.acts`."""
+
+    async def admit(self, authorization: str) -> Token:
+        """The token that a request came with."""
+
+    async def do(self, act: Act, token: Token) -> dict[str, Any]:
+        """Have an act done."""
+
+
+def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[BaseException], None]) -> ASGIApp:
     """The application.
 
     Args:
         view: What is shown.
+        desk: What is done.
         files: The page's files.
         note: Called with what escaped from a route, which is a defect.
     """
@@ -134,6 +152,27 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
     async def slos(request: Request) -> Response:
         return document(view.slos())
 
+    async def act(request: Request) -> Response:
+        check_origin(request.headers)
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refused(415, "an act is JSON, with `Content-Type: application/json`")
+        token = await desk.admit(request.headers.get("authorization", ""))
+        answer = await desk.do(read_act(await request.body()), token)
+        view.has_acted()
+        return document({"ok": True, "by": token.name, **answer})
+
+    async def act_check(request: Request) -> Response:
+        check_origin(request.headers)
+        token = await desk.admit(request.headers.get("authorization", ""))
+        return document({"ok": True, "by": token.name, "role": token.role.value})
+
+    async def decline(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        headers = {"retry-after": str(error.retry_s)} if error.retry_s else {}
+        if error.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return refusal(error.status, error.error, field=error.field, headers=headers)
+
     routes: Mapping[str, Answer] = {
         "/": page,
         "/static/{name}": static,
@@ -145,8 +184,9 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
         "/metrics": metrics,
         "/metrics/json": metrics_json,
         "/slos": slos,
+        "/act/check": act_check,
     }
-    paths = list(routes)
+    paths = [*routes, "/act"]
 
     async def refuse(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -165,12 +205,26 @@ def application(view: View, files: StaticFiles, note: Callable[[BaseException], 
         return refusal(500, "that is a defect; see the node's log")
 
     starlette = Starlette(
-        routes=[Route(path, answer, methods=["GET"]) for path, answer in routes.items()],
-        exception_handlers={HTTPException: refuse, Exception: fail},
+        routes=[
+            *(Route(path, answer, methods=["GET"]) for path, answer in routes.items()),
+            Route("/act", act, methods=["POST"]),
+        ],
+        exception_handlers={HTTPException: refuse, Refused: decline, Exception: fail},
         max_body_size=_LARGEST_BODY,
     )
     starlette.router.redirect_slashes = False
     return _Guard(starlette)
+
+
+def check_origin(headers: Headers) -> None:
+    """Refuse a request that a page of somebody else has sent; programs, which are no browsers, say nothing of it.
+
+    Raises:
+        Refused: It is one.
+    """
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if origin not in (None, f"http://{headers.get('host')}") or site not in (None, "same-origin", "none"):
+        raise Refused(403, "only this node's own page may act")
 
 
 def document(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -213,6 +267,12 @@ class _Guard:
         host = Headers(scope=scope).get("host", "")
         if not is_ours(host):
             await refusal(421, f"this is not {host[:100]!r}; come to 127.0.0.1")(scope, receive, send_guarded)
+            return
+        # uvicorn bounds a request that comes in parts only.
+        if sum(map(len, chain(*scope["headers"], (scope["raw_path"], scope["query_string"])))) > LARGEST_HEAD:
+            await refusal(431, f"a request has at most {LARGEST_HEAD} bytes before its body")(
+                scope, receive, send_guarded
+            )
             return
         try:
             await self._inner(scope, receive, send_guarded)

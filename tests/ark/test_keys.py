@@ -292,9 +292,9 @@ def test_a_file_is_not_overwritten_and_none_is_written_into_the_home(
     (tmp_path / "there").write_text("mine")
     for file, words in (
         (tmp_path / "there", "is there already"),
-        (home.path / "desk.key", "public keys only"),
-        (home.path / "none" / ".." / "desk.key", "public keys only"),
-        (tmp_path / "link" / "desk.key", "public keys only"),
+        (home.path / "desk.key", "no secrets of clients"),
+        (home.path / "none" / ".." / "desk.key", "no secrets of clients"),
+        (tmp_path / "link" / "desk.key", "no secrets of clients"),
         (tmp_path / "none" / "desk.key", "cannot write"),
     ):
         with pytest.raises(ClientKeyError, match=words):
