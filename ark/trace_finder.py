@@ -46,8 +46,12 @@ def find_trace(
 
     Raises:
         JournalError: The gateway's journal cannot be read.
+        NodeError: There is none, and no node runs.
     """
-    with closing(open_for_reading(home.data / "gateway.db", _PATIENCE_S)) as connection:
+    path = home.data / "gateway.db"
+    if not path.exists():
+        home.node()  # says so if no node runs; one that has just begun makes the file
+    with closing(open_for_reading(path, _PATIENCE_S)) as connection:
         record = Records(connection).find(trace_id)
         if record is None:
             return unknown_trace(trace_id, clock())

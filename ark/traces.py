@@ -17,6 +17,8 @@ from ark.message import Span
 from ark.records import Asked, Record
 
 __all__ = [
+    "HELD",
+    "WAITS",
     "Busy",
     "Live",
     "TraceContinuity",
@@ -33,6 +35,8 @@ __all__ = [
 ]
 
 State: TypeAlias = Literal["finished", "held", "in_flight", "dead_letter", "unknown"]
+WAITS, HELD = "waits", "held"
+"""What may be done with a signal, beside what an agent is called for."""
 NO_NODE = "no gateway runs, or it does not answer"
 
 
@@ -44,7 +48,8 @@ class TraceSpan(msgspec.Struct, kw_only=True):
         version: Its version.
         in_ns: When it took the signal, nanoseconds since the epoch.
         out_ns: When it let go.
-        wait_ms: How long the signal had waited for it: since the one ahead let go, or since it was sent.
+        wait_ms: How long the signal had waited for it: since the one ahead let go, since it was sent (again), or
+            since a person had answered; since the latest of these.
         duration_ms: How long it stayed.
         recorded: Whether it was sent again since, and this is the answer that the agent had on record.
     """
@@ -165,7 +170,7 @@ class TraceDocument(msgspec.Struct, kw_only=True):
     Attributes:
         trace_id: The signal's.
         state: `finished`, `held` (a person must decide), `in_flight`, `dead_letter` or `unknown`.
-        status: How it ended, as in its outcome; nil while it has not.
+        status: How it ended, as in its outcome; `held` while a person must decide, nil while it is under way.
         reason: Why, in one line; or what a person is asked.
         symbol: The signal's.
         seq: Its number of acceptance.
@@ -219,7 +224,7 @@ class TraceDocument(msgspec.Struct, kw_only=True):
     @property
     def has_ended(self) -> bool:
         """Whether nothing more will come of it."""
-        return self.status is not None
+        return self.status not in (None, HELD)
 
 
 class Busy(msgspec.Struct, frozen=True):
@@ -306,7 +311,7 @@ def trace_document(
     document = TraceDocument(
         trace_id=record.trace_id,
         state=_state(record),
-        status=record.status or None,
+        status=record.status or (HELD if _state(record) == "held" else None),
         symbol=record.symbol,
         seq=record.seq,
         traceparent=record.traceparent or None,
@@ -357,7 +362,7 @@ def with_footprints(
         following = pipeline[place] if place < len(pipeline) else GATEWAY
         where = TraceWhere(
             agent=None,
-            doing="waits",
+            doing=WAITS,
             for_ms=_ms(max(0.0, now - spans[-1].out_ns / 1e9)),
             why=f"{last} has let go of it; {following} or one behind it has not answered yet",
         )
@@ -444,8 +449,11 @@ def _stays(document: TraceDocument, spans: Iterable[Span]) -> list[TraceSpan]:
     )
     resent_ns = None if document.resent_at is None else int(document.resent_at * 1e9)
     before_ns = int(since * 1e9)
+    ruled = None if document.held is None else document.held.at
+    news_ns = [int(each * 1e9) for each in (document.resent_at, ruled) if each is not None]
     stays = []
     for span in spans:
+        before_ns = max([before_ns, *(each for each in news_ns if each <= span.in_ns)])
         stays.append(
             TraceSpan(
                 agent=span.agent,
@@ -465,25 +473,25 @@ def _where(record: Record, live: Live | None, now: float) -> TraceWhere:
     asked = record.asked
     if _state(record) == "held":
         assert asked is not None
-        return TraceWhere(agent=asked.agent, doing="held", for_ms=_ms(now - asked.since), why=asked.reason)
+        return TraceWhere(agent=asked.agent, doing=HELD, for_ms=_ms(now - asked.since), why=asked.reason)
     since = record.accepted_at if asked is None or asked.ruling is None else asked.ruling.at
     if live is None:
-        return TraceWhere(agent=GATEWAY, doing="waits", for_ms=_ms(now - since), why=NO_NODE)
+        return TraceWhere(agent=GATEWAY, doing=WAITS, for_ms=_ms(now - since), why=NO_NODE)
     if live.busy:
         last = live.busy[-1]
         return TraceWhere(agent=last.agent, doing=last.handler, for_ms=_ms(last.for_s))
     if not live.is_under_way:
-        return TraceWhere(agent=GATEWAY, doing="waits", for_ms=_ms(now - since), why=live.why)
+        return TraceWhere(agent=GATEWAY, doing=WAITS, for_ms=_ms(now - since), why=live.why)
     sent = max((each for each in (live.sent_at, live.resent_at) if each is not None), default=since)
     return TraceWhere(
-        agent=None, doing="waits", for_ms=_ms(now - sent), why="it is between two agents, or in the mailbox of one"
+        agent=None, doing=WAITS, for_ms=_ms(now - sent), why="it is between two agents, or in the mailbox of one"
     )
 
 
 def _end_of(document: TraceDocument, spans: Sequence[Span], now: float) -> float:
     if document.ended_at is not None:
         return document.ended_at
-    if document.status is not None and spans:  # an earlier version did not note it
+    if document.has_ended and spans:  # an earlier version did not note it
         return spans[-1].out_ns / 1e9
     return now
 

@@ -1,86 +1,216 @@
 """Tell the story of one signal: who had it, for how long, and what each said.
 
-exit codes: 0 it has ended, or waits for a person; 1 it has not, or was never accepted.
+Also of one that is still under way, and without a running node. Bars are to scale.
+
+examples:
+  ark-run trace TRACE_ID
+  ark-run trace TRACE_ID --follow      until it ends
+  ark-run trace TRACE_ID --check       in a script
+
+exit codes: 0 it has ended, or waits for a person; 1 it has not, was never accepted, or, with --check, did not pass
+through the whole pipeline.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from typing import Any
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from itertools import chain
 
-from ark.cli import add_node_options, reach
-from ark.commands.held import what_to_type
+import msgspec
+
+from ark.cli import add_node_options, reach, remote
+from ark.commands.held import plain, what_to_type
+from ark.home import Home
+from ark.moment import shown
+from ark.protocol import never_accepted
+from ark.timeline import ASCII, UNICODE, Glyphs, draw, duration
+from ark.trace_finder import find_trace
+from ark.traces import HELD, WAITS, TraceDocument, TraceWhere
 
 HELP = "the story of one signal"
-_BAR = 40
+_LOOK_S = 0.2
+_NARROWEST, _WIDEST = 60, 160
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     add_node_options(parser)
     parser.add_argument("trace_id", metavar="TRACE_ID")
+    parser.add_argument("--follow", action="store_true", help="go on until it has ended")
+    parser.add_argument(
+        "--check", action="store_true", help="exit 1 where it did not pass through every agent, in order"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Ask and print."""
-    with reach(arguments) as client:
-        outcome = client.outcome(arguments.trace_id, timeout_s=0.0)
-    print(json.dumps(outcome, indent=2, default=str) if arguments.json else "\n".join(tell(outcome)))
-    return 0
-
-
-def tell(outcome: dict[str, Any]) -> list[str]:
-    """The story, line by line."""
-    lines = [f"{outcome['trace_id']}  {outcome.get('symbol', '')}  {outcome['status']}"]
-    if outcome.get("reason"):
-        lines.append(f"  {outcome['reason']}")
-    attempts = outcome.get("attempts", 1)
-    if attempts > 1:
-        lines.append(f"  sent {attempts} times, because a process was restarted meanwhile")
-    if outcome["status"] == "held":
-        return [*lines, *what_to_type(outcome["trace_id"])]
-    lines.extend(_timeline(outcome.get("spans") or []))
-    lines.extend(_decision(outcome.get("decision")))
-    lines.extend(_order(outcome.get("order")))
-    for disagreement in (outcome.get("audit") or {}).get("disagreements", ()):
-        lines.append(f"disagreement: {disagreement}")
-    ledger = outcome.get("ledger")
-    if ledger:
-        lines.append(f"ledger row {ledger['seq']}, hash {ledger['hash'][:16]}…")
+    document = _look(arguments)
+    if arguments.follow:
+        document = _follow(arguments, document)
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
     else:
-        lines.append("in no ledger row: the dead letter ended its agents, too")
-    return lines
+        encoding = sys.stdout.encoding or "utf-8"
+        story = "\n".join(tell(document, _width(), _glyphs()))
+        print(story.encode(encoding, "replace").decode(encoding))
+    is_broken = arguments.check and bool(document.continuity.problems)
+    return int(is_broken or not (document.has_ended or document.state == HELD))
 
 
-def _timeline(spans: list[dict[str, Any]]) -> list[str]:
-    if not spans:
-        return []
-    start = min(span["in_ns"] for span in spans)
-    whole = max(1, max(span["out_ns"] for span in spans) - start)
-    lines = [f"timeline, {whole / 1e6:.3f} ms:"]
-    for span in spans:
-        left = int((span["in_ns"] - start) / whole * (_BAR - 1))
-        length = max(1, round((span["out_ns"] - span["in_ns"]) / whole * _BAR))
-        bar = (" " * left + "█" * length)[:_BAR]
-        stay_ms = (span["out_ns"] - span["in_ns"]) / 1e6
-        lines.append(f"  {span['agent']:12} {bar:{_BAR}} {stay_ms:8.3f} ms  version {span['version']}")
-    return lines
+def tell(document: TraceDocument, width: int = 80, glyphs: Glyphs = UNICODE) -> list[str]:
+    """The story, line by line, none longer than the width.
+
+    Args:
+        document: The signal.
+        width: Columns of the terminal.
+        glyphs: What the time line is drawn with.
+    """
+    known = {HELD: "held", "dead_letter": "dead letter", "in_flight": "in flight"}.get(document.state, "")
+    status = f"{document.status} ({known})" if document.status not in (None, HELD) and known else document.status
+    lines = [f"{document.trace_id}  {plain(document.symbol)}  {status or known}"]
+    lines += chain.from_iterable(
+        _wrapped(text, width)
+        for text in (document.reason, _when(document), _how_often(document), _now(document.where))
+        if text
+    )
+    lines += ["", *draw(document, width, glyphs), ""]
+    lines += chain.from_iterable(
+        _wrapped(text, width, indent=text[: len(text) - len(text.lstrip())])
+        for text in (*_agents(document), *_decision(document), *_order(document), *_end(document))
+    )
+    return [line.rstrip() for line in lines]
 
 
-def _decision(decision: dict[str, Any] | None) -> list[str]:
-    if not decision:
-        return ["decision: none was needed"]
-    checked = len(decision.get("rules_checked", ()))
-    word = "approved" if decision["approved"] else "denied"
-    lines = [f"decision: {word}, {checked} rules checked, ruleset {str(decision.get('ruleset', ''))[:16]}…"]
-    for kind in ("violations", "warnings"):
-        for each in decision.get(kind, ()):
-            lines.append(f"  {kind[:-1]} {each['rule']} ({each['severity']}): {each['message']}")
-    return lines
+def _look(arguments: argparse.Namespace) -> TraceDocument:
+    if remote(arguments) is not None:
+        with reach(arguments) as client:
+            return msgspec.convert(client.trace(arguments.trace_id), TraceDocument)
+    document = find_trace(Home(arguments.home), arguments.trace_id)
+    if document.state == "unknown":
+        raise never_accepted(arguments.trace_id)
+    return document
 
 
-def _order(order: dict[str, Any] | None) -> list[str]:
-    if not order:
-        return ["order: none"]
-    return ["order:", *(f"  {key:18} {value}" for key, value in order.items() if value is not None)]
+def _follow(arguments: argparse.Namespace, document: TraceDocument) -> TraceDocument:
+    """Look again until it has ended, or nobody is there who could end it; on a terminal it is shown meanwhile."""
+    if arguments.json or not sys.stdout.isatty():
+        while _may_go_on(arguments, document):
+            time.sleep(_LOOK_S)
+            document = _look(arguments)
+        return document
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, transient=True) as live:
+        while _may_go_on(arguments, document):
+            story = "\n".join(tell(document, _width(), _glyphs()))
+            live.update(Text(story, no_wrap=True, overflow="crop"), refresh=True)
+            time.sleep(_LOOK_S)
+            document = _look(arguments)
+    return document
+
+
+def _may_go_on(arguments: argparse.Namespace, document: TraceDocument) -> bool:
+    return not document.has_ended and (remote(arguments) is not None or Home(arguments.home).is_locked())
+
+
+def _width() -> int:
+    return max(_NARROWEST, min(_WIDEST, shutil.get_terminal_size((80, 24)).columns))
+
+
+def _glyphs() -> Glyphs:
+    try:
+        "".join(UNICODE).encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def _wrapped(text: str, width: int, *, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(plain(text), width, initial_indent=indent, subsequent_indent=f"{indent}  ")
+
+
+def _when(document: TraceDocument) -> str:
+    if document.accepted_at is None or document.total_ms is None:
+        return ""
+    thousandth = int(document.accepted_at % 1 * 1000)
+    so_far = "until it ended" if document.has_ended else "so far"
+    return f"accepted {shown(document.accepted_at)}.{thousandth:03}, {duration(document.total_ms / 1000)} {so_far}"
+
+
+def _how_often(document: TraceDocument) -> str:
+    if document.attempts < 2:
+        return ""
+    asked = ", or a person was asked," if document.held is not None else ""
+    return f"sent {document.attempts} times, because a process was restarted{asked} meanwhile"
+
+
+def _now(where: TraceWhere | None) -> str:
+    if where is None or where.doing == HELD:
+        return ""
+    has_it = f"{where.agent} has it ({where.doing})"
+    waits = "it waits" if where.agent is None else f"it waits in the {where.agent}"
+    why = f": {where.why}" if where.why else ""
+    return f"now {waits if where.doing == WAITS else has_it}, for {duration(where.for_ms / 1000)}{why}"
+
+
+def _agents(document: TraceDocument) -> Iterator[str]:
+    versions = {span.version for span in document.spans}
+    if len(versions) == 1:
+        yield f"version {versions.pop()} of every agent"
+    elif versions:
+        yield f"versions: {', '.join(f'{span.agent} {span.version}' for span in document.spans)}"
+    for problem in document.continuity.problems:
+        yield f"broken: {problem}"
+    if document.continuity.complete:
+        yield "it passed through the whole pipeline"
+    if document.traceparent:
+        yield f"traceparent {document.traceparent}"
+
+
+def _decision(document: TraceDocument) -> Iterator[str]:
+    decision = document.decision
+    if decision is None:
+        if document.has_ended:
+            yield "decision: none was needed"
+        return
+    word = "approved" if decision.approved else "denied"
+    if document.state == HELD:
+        word = "not yet made"
+    facts = [f"{decision.rules_checked} rules checked"] if decision.rules_checked else []
+    facts += [f"ruleset {decision.ruleset[:16]}…"] if decision.ruleset else []
+    yield f"decision: {', '.join([word, *facts])}"
+    for kind, rules in (("violation", decision.violations), ("warning", decision.warnings)):
+        for each in rules:
+            yield f"  {kind} {each.rule} ({each.severity}): {each.message}"
+
+
+def _order(document: TraceDocument) -> Iterator[str]:
+    if document.order:
+        yield "order:"
+        for key, value in document.order.items():
+            if value is not None:
+                yield f"  {key:18} {value}"
+    elif document.has_ended:
+        yield "order: none"
+
+
+def _end(document: TraceDocument) -> Iterator[str]:
+    for disagreement in (document.audit or {}).get("disagreements", ()):
+        if disagreement not in document.continuity.problems:
+            yield f"disagreement: {disagreement}"
+    ledger, letter = document.ledger, document.letter
+    if letter is not None:
+        yield f"{letter.agent} ended by it: {letter.reason}"
+        yield f"  ark-run dead-letters show {document.trace_id}"
+    if ledger:
+        yield f"ledger row {ledger.get('seq')}, hash {str(ledger.get('hash'))[:16]}…"
+    elif letter is not None and document.has_ended:
+        yield "in no ledger row: the dead letter ended its agents, too"
+    if document.state == HELD:
+        yield from what_to_type(document.trace_id)

@@ -40,7 +40,7 @@ def dies(client: Client, until: Path | str, **changes: Any) -> str:
 
 def handled(one: Node, trace_id: str) -> int:
     """How often beta's journal says that it handled a signal."""
-    shown = one.run("ark-run", "trace", trace_id, "--json")
+    shown = one.run("ark-run", "outcome", trace_id, "--json")
     return int(json.loads(shown.stdout)["names"] == ["alpha", "beta"])
 
 

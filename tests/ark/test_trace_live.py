@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,25 @@ def test_a_kill_while_an_agent_has_it_leaves_a_trace_of_answers_on_record(
         ("omega", False),
     ]
     assert (found.attempts, found.continuity.complete) == (2, True)
+
+
+def test_the_command_shows_a_signal_under_way_and_follows_it_to_its_end(
+    one: Node, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "go"
+    trace_id = inject(client, metadata={"file": str(file)})
+    wait_until(lambda: (where := find_trace(one.home, trace_id).where) and where.agent == "omega", "omega has it")
+    under_way = one.run("ark-run", "trace", trace_id, "--check")
+    assert under_way.returncode == 1, under_way.stderr
+    assert "now omega has it (handle)" in under_way.stdout
+    assert max(len(line) for line in under_way.stdout.splitlines()) <= 80
+    with ThreadPoolExecutor() as pool:
+        following = pool.submit(one.run, "ark-run", "trace", trace_id, "--follow", "--check")
+        file.touch()
+        done = following.result(30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{trace_id}  AAPL  executed\n")
+    assert "it passed through the whole pipeline" in done.stdout
 
 
 def test_what_is_written_down_is_told_without_a_node(one: Node, client: Client) -> None:

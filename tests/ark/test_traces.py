@@ -129,7 +129,7 @@ def test_spans_that_cannot_be_read_are_a_gap() -> None:
 
 def test_a_held_signal_is_told_with_who_asks_and_who_had_it() -> None:
     document = told(change(OPEN, asked=ASKED), live=change(LIVE, is_under_way=False), after_s=3)
-    assert (document.state, document.status, document.reason, document.attempts) == ("held", None, "wise?", 1)
+    assert (document.state, document.status, document.reason, document.attempts) == ("held", "held", "wise?", 1)
     assert document.where == TraceWhere(agent="joey", doing="held", for_ms=2000.0, why="wise?")
     assert document.held is not None
     assert (document.held.since, document.held.until, document.held.ruling) == (NOW + 1, NOW + 60, None)
