@@ -36,6 +36,7 @@ from actors.breakers import (
     after_market_move,
     size_factor,
 )
+from actors.figures import Figures
 from actors.judging import Inputs, Verdict, decide, judge_fault
 from actors.knowledge import EXECUTOR, LEDGER, facts_of, is_alive, session_left_s
 from actors.messages import (
@@ -141,6 +142,7 @@ class HRM(Agent[Case]):
         self._volatility: tuple[float, float] | None = None
         self._number = self._books.last_judged()
         self._said: Counter[tuple[str, str]] = Counter()
+        self._figures = Figures(self._books, self.portfolio, policy.currency)
         self._alarms: dict[str, tuple[float, int]] = {}
         self._register_fault = ""
         self._tidied_at = context.now()
@@ -154,6 +156,8 @@ class HRM(Agent[Case]):
         self._ask(context)
         self._sealed_at, self._seal_told = context.now(), ""
         self._tell_of_seal(context)
+        self._figures.begin(context)
+        context.total("graveyard_validations_total", self._number)
 
     def ready(self, context: Context) -> bool:
         """Signals wait until every fill that Kenny has is in the books, and those give signs of life without whom
@@ -218,6 +222,7 @@ class HRM(Agent[Case]):
         if ruling is not None:
             self._books.drop_held(context.trace_id)
         decision = self._decision(verdict, setup, now, ruling, forged)
+        self._figures.note(decision, proposal.action.kind)
         if not decision.approved:
             return msgspec.structs.replace(case, decision=decision)
         return self._approve(case, proposal, decision, now, context)
@@ -303,6 +308,7 @@ class HRM(Agent[Case]):
         """Ask a person."""
         decision = self._decision(verdict, setup, now, None, "")
         action = proposal.action
+        self._figures.note(decision, action.kind, held=True)
         plan = {
             "symbol": action.symbol,
             "side": action.side,
@@ -442,6 +448,8 @@ class HRM(Agent[Case]):
             return
         self.breakers = state
         self._books.remember("breakers", _encode(state))
+        for breaker in sorted({action.breaker for action in actions}):
+            context.count("ark_breaker_trips_total", breaker=breaker)
         for action in actions:
             context.event(
                 "breaker", breaker=action.breaker, action=action.kind, until=action.until, reason=action.reason
@@ -501,11 +509,16 @@ class HRM(Agent[Case]):
             for (name, word), times in self._said.items():
                 self._books.count(day, name, word, times)
             self._said.clear()
+            self._figures.tell(context)
+            context.total("graveyard_validations_total", self._number)
 
     # From time to time.
 
     def tick(self, context: Context) -> None:
-        """Verify the seal, roll the day, ask again for what did not come, let go of what is old."""
+        """Verify the seal, roll the day, ask again for what did not come, let go of what is old.
+
+        Show where the account stands, too.
+        """
         now = context.now()
         if self.policy.day == "clock":
             self._market_now = now
@@ -519,6 +532,7 @@ class HRM(Agent[Case]):
         if abs(now - self._tidied_at) >= TIDY_EVERY_S:
             self._tidied_at = now
             self._books.forget_before(now - TIDY_EVERY_S)
+        self._figures.tell_account(context)
 
     def _seal_fault(self, context: Context) -> str:
         """What is wrong with the seal, as `tick` last found it; looked at here only where that was too long ago.

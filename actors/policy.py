@@ -40,6 +40,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         min_risk_reward: What is to win for what is to lose.
         starting_equity: Cash of an account that is opened, in the quote currency; of no effect on one that is
             there already.
+        currency: How the quote currency is called where money is shown to people.
         approval_ttl_s: How long an approval holds, seconds.
         hold_s: How long a decision waits for a person before it is refused, seconds.
         entry_ttl_s: How long an entry may wait for its price before it is cancelled, seconds.
@@ -61,6 +62,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_daily_loss: Decimal = CEILINGS.max_daily_loss
     min_risk_reward: Decimal = CEILINGS.min_risk_reward
     starting_equity: Decimal = Decimal(100_000)
+    currency: str = "USD"
     approval_ttl_s: float = 30.0
     hold_s: float = 300.0
     entry_ttl_s: float = 86_400.0

@@ -293,6 +293,16 @@ class Portfolio:
         return self._counted()[0]
 
     @property
+    def exposure(self) -> Decimal:
+        """Every lot at its mark, whichever side it is on, and everything that is promised."""
+        return sum(self._counted()[1].values(), ZERO)
+
+    @property
+    def edition(self) -> object:
+        """Another object after each change, and the same one as long as nothing has changed."""
+        return self._counted()
+
+    @property
     def unrealised_today(self) -> Decimal:
         """What the day's gain or loss has beyond the realised one."""
         return self.equity - self.totals.day_start_equity - self.totals.realised_today

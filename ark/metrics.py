@@ -107,7 +107,7 @@ def _histogram(name: str, help: str, *labels: str) -> Metric:
 _AGENT = ("agent", "version", "track")
 """The labels that the host fills in: who, in which version, and on which track, `stable` or `canary`."""
 
-_AT_MOST = "Never too many; a kill may leave out those of the commit that it follows at once."
+_AT_MOST = "Never too many; a kill may leave out a batch."
 """What can be said of a counter that is written down right behind a commit, and for each answer once."""
 
 _SIGNALS = (
@@ -170,14 +170,29 @@ _TRADING = (
         "Signals by the pattern that Joey found, `none` for none; what is sent again after a kill is not counted.",
         "pattern",
     ),
-    _counter("graveyard_validations_total", "Plans that were held against the rule book."),
-    _counter("hrm_denials_total", "Rules that denied.", "rule_id", "agent", "action_type", "track"),
-    _counter("ark_decisions_total", "Decisions by what came of them and who decided.", "result", "level"),
-    _counter("ark_breaker_trips_total", "Circuit breakers that opened.", "breaker"),
-    _gauge("ark_equity", "Equity of the account.", unit="currency"),
-    _gauge("ark_exposure_ratio", "Value at risk in open positions and reservations, of equity.", unit="ratio"),
-    _gauge("ark_drawdown_ratio", "Fall of equity below its highest.", unit="ratio"),
-    _gauge("ark_open_positions", "Open positions."),
+    _counter(
+        "graveyard_validations_total",
+        "Judgements by the rule book, over the life of the home; exact. What a person answers is judged again.",
+    ),
+    _counter(
+        "hrm_denials_total",
+        f"Rules by which plans were denied, each rule of a decision once. {_AT_MOST}",
+        "rule_id",
+        "agent",
+        "action_type",
+        "track",
+    ),
+    _counter(
+        "ark_decisions_total",
+        f"Plans that were approved, denied, or held for a person, and which level said so. {_AT_MOST}",
+        "result",
+        "level",
+    ),
+    _counter("ark_breaker_trips_total", f"Circuit breakers that opened. {_AT_MOST}", "breaker"),
+    _gauge("ark_equity", "Equity of the account: cash, and what is held at its newest prices.", unit="currency"),
+    _gauge("ark_exposure_ratio", "Value of open positions and of reservations, of equity.", unit="ratio"),
+    _gauge("ark_drawdown_ratio", "Fall of equity below the highest that there was, of that.", unit="ratio"),
+    _gauge("ark_open_positions", "Open positions, by symbol and side."),
     _gauge(
         "kenny_exec_success_rate",
         "Share of the last 100 approved plans that are filled or work at the broker; absent before the first.",

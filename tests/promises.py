@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import apsw
 import msgspec
 
 from actors.ledger import verify
+from ark.meters import read_pages
 
 Open = Callable[[str], apsw.Connection]
 """Opens a database by its file's stem: `gateway`, `hrm`, `kenny`, `kenny-broker`, `aletheia`."""
@@ -112,3 +115,47 @@ def books_agree(open_database: Open) -> None:
         if float(quantity)
     }
     assert {s: float(q) for s, q in held.items()} == {s: float(q) for s, q in broker.items()}
+
+
+def figures_agree(open_database: Open, pages: Path, *, exact: bool) -> None:
+    """What the agents counted on their pages is what the ledger holds, once all is at rest.
+
+    Args:
+        open_database: Opens the node's databases.
+        pages: The folder with the pages, which are as old as the ledger.
+        exact: Whether nobody can have died between a commit and what is counted right behind it. Otherwise only
+            nothing is counted that was not, and nothing twice.
+    """
+    told: Counter[tuple[str, ...]] = Counter()
+    for (body,) in open_database("aletheia").execute("SELECT body FROM ledger WHERE status <> 'intervention'"):
+        entry = msgspec.msgpack.decode(body)
+        decision, execution = entry["decision"], entry["execution"]
+        if decision is not None:
+            told["decision", "approved" if decision["approved"] else "denied", decision["level"]] += 1
+            rules = () if decision["approved"] else decision["violations"]
+            told.update(("denial", each["rule"]) for each in rules)
+        if execution is not None:
+            told["order", execution["status"]] += 1
+        told["disagreement"] += bool(entry["audit"]["disagreements"])
+    names = {
+        "ark_decisions_total": ("decision", "result", "level"),
+        "hrm_denials_total": ("denial", "rule_id"),
+        "ark_orders_total": ("order", "status"),
+        "ark_audit_disagreements_total": ("disagreement",),
+    }
+    counted: Counter[tuple[str, ...]] = Counter()
+    figures: dict[str, float] = {}
+    for series in read_pages(pages):
+        figures[series.metric.name] = series.value
+        word, *labels = names.get(series.metric.name, ("",))
+        values = dict(zip(series.metric.labels, series.labels, strict=True))
+        if word and values.get("result") != "held":
+            counted[word, *[values[label] for label in labels]] += int(series.value)
+    ((rows,),) = open_database("aletheia").execute("SELECT count(*) FROM ledger")
+    ((judged,),) = open_database("hrm").execute("SELECT coalesce(max(number), 0) FROM hrm_judged")
+    counted["rows",] = int(figures["ark_ledger_rows_total"])
+    counted["judged",] = int(figures["graveyard_validations_total"])
+    told["rows",], told["judged",] = rows, judged
+    assert counted <= told, counted - told
+    if exact:
+        assert counted == told, told - counted

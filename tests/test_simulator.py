@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import apsw
 import pytest
@@ -16,11 +18,14 @@ from ark.errors import ArkError
 from ark.intake import Intake
 from ark.journal import Journal
 from ark.message import Envelope
+from ark.simulator import Faults
 from tests.node import ROOT
-from tests.worlds import digest, live, live_with_letters
+from tests.promises import figures_agree
+from tests.worlds import database, digest, live, live_with_letters
 
 SEEDS = 2_000
 PORTION = 125
+COUNTED_SEEDS = 20
 SOAK_SEEDS = 200_000
 ENOUGH_TO_FIND = 400
 
@@ -29,6 +34,17 @@ ENOUGH_TO_FIND = 400
 def test_every_promise_holds_in_every_schedule(first: int) -> None:
     for seed in range(first, first + PORTION):
         run_named(seed)
+
+
+def test_what_the_agents_count_is_what_the_ledger_says_whoever_died(tmp_path: Path) -> None:
+    kills = 0
+    for seed in range(COUNTED_SEEDS):
+        pages = tmp_path / str(seed)
+        pages.mkdir()
+        world, report = live(seed, Faults(kills=40, crash_chance=0.03), pages=pages)
+        kills += report.kills
+        figures_agree(partial(database, world), pages, exact=True)
+    assert kills >= 40 * COUNTED_SEEDS
 
 
 @pytest.mark.soak

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import apsw
 import pytest
 
 from ark.client import Client
 from ark.errors import ArkError
 from ark.journal import open_for_reading
 from tests.node import Node, node, wait_until
-from tests.promises import check_promises
+from tests.promises import check_promises, figures_agree
 
 SIGNALS = 2_000
 PORTION = 20
@@ -101,6 +102,8 @@ def test_every_child_in_turn_and_then_the_whole_tree() -> None:
                 time.sleep(0.06)  # the pace of the load, not a wait for anything
             wait_until(lambda: set(killer.killed) >= names, "every child was killed", within_s=60.0)
             killer.finish()
+            wait_until(lambda: is_at_rest(one), "every signal has its outcome", within_s=60.0)
+            figures_agree(lambda name: reading(one, name), one.home.pages, exact=False)
             accepted += inject(client, signals[SIGNALS - 400 :])
         one.kill_everything()
         one.start()
@@ -117,7 +120,21 @@ def test_every_child_in_turn_and_then_the_whole_tree() -> None:
         assert counts["in_flight"] == counts["dead_letters"] == 0
         assert one.run("ark-run", "audit", "verify").returncode == 0
         assert one.stop() == 0
-        check_promises(lambda name: open_for_reading(one.home.data / f"{name}.db"))
+        check_promises(lambda name: reading(one, name))
+
+
+def reading(one: Node, name: str) -> apsw.Connection:
+    """A database of a node, for reading."""
+    return open_for_reading(one.home.data / f"{name}.db")
+
+
+def is_at_rest(one: Node) -> bool:
+    """Whether every child runs and no signal is under way."""
+    try:
+        status = one.status()
+    except ArkError:
+        return False
+    return bool(status["ready"] and not status["signals"]["in_flight"])
 
 
 def inject(client: Client, signals: list[dict[str, Any]]) -> list[str]:
