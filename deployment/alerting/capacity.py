@@ -5,13 +5,13 @@ from __future__ import annotations
 from deployment.alerting.alert import Alert, Case, Fired, Limits
 from deployment.promql import FEW, number, since
 
-__all__ = ["capacity"]
+__all__ = ["OWN_ALERT", "capacity"]
 
 _HERE = {"instance": "n"}
 _UP = {'up{job="ark",instance="n"}': "1x120"}
-_OWN_ALERT = "halted|isolated|seal|disk_low|disk_full|dead_letter|mailbox|redis|violations|hang|down|restarts"
+_UNEXECUTED = 'ark_orders_total{status=~"denied|failed"}'
+OWN_ALERT = "halted|isolated|seal|disk_low|disk_full|dead_letter|mailbox|violations|hang|down|restarts"
 """Faults of the Watchdog that have an alert of their own here."""
-_BAD = f'{{severity=~"critical|emergency",fault!~"{_OWN_ALERT}"}}'
 
 
 def capacity(limits: Limits) -> tuple[Alert, ...]:
@@ -183,7 +183,10 @@ def _trading() -> tuple[Alert, ...]:
         ),
         Alert(
             name="ARKExecutionFails",
-            expr="kenny_exec_success_rate < 0.95",
+            expr=(
+                "kenny_exec_success_rate < 0.95\n"
+                f"  and on (instance) sum by (instance) ({since(_UNEXECUTED, '1h')}) >= {FEW}"
+            ),
             hold="5m",
             severity="ticket",
             summary="Approved plans are not executed",
@@ -194,20 +197,31 @@ def _trading() -> tuple[Alert, ...]:
             cases=(
                 Case(
                     name="one in ten is not",
-                    series={'kenny_exec_success_rate{instance="n"}': "1 0.9x10"},
-                    silent_at=("5m",),
+                    series={**_UP, **_executed("1 0.9x20", "0+1x20")},
+                    # The third one comes at 3m; five minutes later it fires.
+                    silent_at=("7m",),
                     fired=(
                         Fired(
-                            at="6m",
+                            at="8m",
                             labels=_HERE,
                             description="Of the last 100 approved plans 90% were executed.",
                         ),
                     ),
                 ),
                 Case(
+                    name="the first plan of all is not",
+                    series={**_UP, **_executed("_ 0x20", "0 1x20")},
+                    silent_at=("5m", "10m", "20m"),
+                ),
+                Case(
                     name="two in a hundred are not",
-                    series={'kenny_exec_success_rate{instance="n"}': "0.98x10"},
-                    silent_at=("5m", "10m"),
+                    series={**_UP, **_executed("0.98x20", "0+1x20")},
+                    silent_at=("5m", "10m", "20m"),
+                ),
+                Case(
+                    name="the counter begins anew",
+                    series={**_UP, **_executed("0.9x80", "70x9 0x70")},
+                    silent_at=("15m", "20m"),
                 ),
             ),
         ),
@@ -245,7 +259,8 @@ def _trading() -> tuple[Alert, ...]:
 def _watchdog() -> Alert:
     return Alert(
         name="ARKWatchdogAlert",
-        expr=f"sum by (instance, fault) (ark_alerts_standing{_BAD}) > 0",
+        expr=f'sum by (instance, fault) (ark_alerts_standing{{fault!~"{OWN_ALERT}"}}) > 0',
+        hold="1m",
         severity="ticket",
         summary="The Watchdog tells of a fault",
         description="The Watchdog tells of {{ $labels.fault }}.",
@@ -254,23 +269,23 @@ def _watchdog() -> Alert:
         cases=(
             Case(
                 name="storage fails",
-                series={'ark_alerts_standing{instance="n",fault="storage",severity="critical"}': "0x4 1x5"},
-                silent_at=("4m",),
+                series={'ark_alerts_standing{instance="n",fault="storage",severity="emergency"}': "0x4 1x5"},
+                silent_at=("5m",),
                 fired=(
                     Fired(
-                        at="5m",
+                        at="6m",
                         labels={"instance": "n", "fault": "storage"},
                         description="The Watchdog tells of storage.",
                     ),
                 ),
             ),
             Case(
-                name="it tells of an isolation, which has an alert of its own, and warns of the clock",
+                name="it tells of an isolation, which has an alert of its own, and for a moment of the clock",
                 series={
                     'ark_alerts_standing{instance="n",fault="isolated",severity="critical"}': "1x10",
-                    'ark_alerts_standing{instance="n",fault="clock_jump",severity="warning"}': "1x10",
+                    'ark_alerts_standing{instance="n",fault="clock_jump",severity="warning"}': "0x4 1 0x5",
                 },
-                silent_at=("1m", "10m"),
+                silent_at=("1m", "5m", "6m", "10m"),
             ),
         ),
     )
@@ -281,4 +296,11 @@ def _broker(failed: str, asked: str) -> dict[str, str]:
     return {
         f"ark_broker_errors_total{{{labels}}}": failed,
         f"ark_broker_request_seconds_count{{{labels}}}": asked,
+    }
+
+
+def _executed(share: str, unexecuted: str) -> dict[str, str]:
+    return {
+        'kenny_exec_success_rate{instance="n"}': share,
+        'ark_orders_total{instance="n",broker="paper",status="denied"}': unexecuted,
     }

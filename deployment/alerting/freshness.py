@@ -411,44 +411,56 @@ def _flow(limits: Limits) -> tuple[Alert, ...]:
 
 
 def _feed() -> Alert:
+    # A feed's own pace is the measure: bars of a minute are a minute old when they come, daily ones a day, replayed
+    # ones many years. While nothing comes in the market may be closed: old bars only matter to signals.
     return Alert(
         name="ARKFeedStale",
-        # While nothing comes in the market may be closed; old bars only matter to signals that are judged by them.
         expr=(
-            f"ark_feed_age_seconds > 900\n  and on (instance) {increase('ark_signals_accepted_total', '5m')} > 0"
+            "ark_feed_age_seconds > 5 * min_over_time(ark_feed_age_seconds[7d]) + 900\n"
+            f"  and on (instance) {increase('ark_signals_accepted_total', '5m')} > 0"
         ),
         hold="5m",
         severity="ticket",
         summary="Signals are judged by old bars",
-        description="The newest bar of {{ $labels.feed }} is {{ $value | humanizeDuration }} old, and signals come "
-        "in.",
+        description="The newest bar of {{ $labels.feed }} is {{ $value | humanizeDuration }} old, which it never "
+        "was within a week, and signals come in.",
         action="look at what sends the bars; `ark-run explain TRACE_ID` says what the age does to a decision",
         runbook="why-was-this-denied",
         follows=("ARKNotReady",),
         cases=(
             Case(
-                name="the bars stop while signals go on",
+                name="bars of a minute stop while signals go on",
                 series={
-                    'ark_feed_age_seconds{instance="n",feed="bars"}': "0+60x40",
-                    'ark_signals_accepted_total{instance="n"}': "0+5x40",
+                    'ark_feed_age_seconds{instance="n",feed="bars"}': "60x10 120+60x40",
+                    'ark_signals_accepted_total{instance="n"}': "0+5x60",
                 },
-                # Older than 900 s from 16m on, and five minutes later still.
-                silent_at=("20m",),
+                # 5 * 60 s + 900 s are 1200 s: older than that from 30m on, and five minutes later still.
+                silent_at=("34m",),
                 fired=(
                     Fired(
-                        at="21m",
+                        at="35m",
                         labels={"instance": "n", "feed": "bars"},
-                        description="The newest bar of bars is 21m 0s old, and signals come in.",
+                        description="The newest bar of bars is 26m 0s old, which it never was within a week, and "
+                        "signals come in.",
                     ),
                 ),
             ),
             Case(
                 name="the market is closed",
                 series={
-                    'ark_feed_age_seconds{instance="n",feed="bars"}': "0+60x40",
-                    'ark_signals_accepted_total{instance="n"}': "50x40",
+                    'ark_feed_age_seconds{instance="n",feed="bars"}': "60x10 120+60x40",
+                    'ark_signals_accepted_total{instance="n"}': "50x60",
                 },
-                silent_at=("20m", "25m", "40m"),
+                silent_at=("35m", "45m"),
+            ),
+            Case(
+                name="daily bars, and a replay of old ones",
+                series={
+                    'ark_feed_age_seconds{instance="n",feed="bars"}': "86400+60x60",
+                    'ark_feed_age_seconds{instance="n",feed="replayed"}': "800000000-9000x60",
+                    'ark_signals_accepted_total{instance="n"}': "0+5x60",
+                },
+                silent_at=("10m", "45m"),
             ),
         ),
     )

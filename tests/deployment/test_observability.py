@@ -17,8 +17,10 @@ import yaml
 from ark.config import AgentConfig, Config, MetricsConfig, SloConfig
 from deployment.alerting import Alert, Limits, groups
 from deployment.alerting.alert import RUNBOOKS
+from deployment.alerting.capacity import OWN_ALERT
 from deployment.dashboard import ROWS, document
 from deployment.observability import FOLDER, committed, files, rule_tests, write_files
+from supervisor.alerts import ADVICE
 from tests.node import BIN, ROOT
 from tests.test_docs import anchors
 
@@ -91,6 +93,10 @@ def test_what_an_alert_tells_one_to_type_or_to_look_at_is_there(alert: Alert) ->
             assert rest[0] in supervisor_commands(), quoted
         elif "panel" in alert.action and quoted[0].isupper():
             assert quoted in panels, quoted
+
+
+def test_what_the_watchdog_tells_of_is_told_once() -> None:
+    assert set(OWN_ALERT.split("|")) <= set(ADVICE)
 
 
 def test_the_rules_follow_the_configuration() -> None:
