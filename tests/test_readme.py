@@ -16,6 +16,7 @@ import pytest
 
 from actors.redis_entries import read_entry
 from ark import cli
+from ark.acts import read_act
 from ark.config import ENVIRONMENT, MetricsConfig
 from supervisor import cli as supervisor_cli
 from tests.javascript import PACKAGES, needs_node
@@ -116,6 +117,10 @@ def test_a_command_line_is_one_that_there_is(line: str) -> None:
         case "redis-cli":
             fields = [each.encode() for each in rest[3:]]
             assert read_entry(rest[1], b"1-0", dict(zip(fields[::2], fields[1::2], strict=True))).error is None
+        case "curl":
+            assert rest[0] == f"{MetricsConfig().listen}/act"
+            assert rest[2].startswith("Authorization: Bearer ")
+            read_act(rest[-1].encode())
         case "useradd":
             assert f"\nUser={rest[-1]}\n" in (ROOT / "deployment/systemd/ark.service").read_text()
         case "chmod":

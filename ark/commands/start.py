@@ -136,6 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         if config.gateway.curve:
             say("  keys           only clients with a key come in, see `ark-run keys list`")
         if config.metrics.enabled:
+            say(f"  page           http://{config.metrics.listen}/")
             say(f"  metrics        http://{config.metrics.listen}/metrics")
         say(f"  look closer    {_look_closer(arguments.home)}")
         say("  stop           Ctrl-C")
