@@ -153,8 +153,10 @@ _TREE = (
     _gauge("ark_build_info", "1; what runs.", "version"),
     _counter("watchdog_quarantines_total", "Agents that the Watchdog isolated.", "agent", "reason", "track"),
     _counter("agent_heartbeat_failures_total", "Processes that were found hung.", "agent"),
-    _counter("watchdog_events_total", "Alerts that the Watchdog told.", "event_type", "agent", "severity"),
-    _gauge("redis_stream_depth", "Entries that wait in the feed's stream.", "stream"),
+    _counter(
+        "watchdog_events_total", "Alerts that the Watchdog raised or repeated.", "event_type", "agent", "severity"
+    ),
+    _gauge("redis_stream_depth", "Entries that wait in the feed's stream; NaN while that is not known.", "stream"),
 )
 
 _TRADING = (

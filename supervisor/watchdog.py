@@ -35,10 +35,12 @@ from ark.home import Home
 from ark.interventions import Intervention, record
 from ark.interventions import read as read_interventions
 from ark.log import Log
+from ark.meters import Meters
 from supervisor import alerts
 from supervisor.alerts import NODE, Fault
 from supervisor.conduct import ConductLimits, Record, fault, health
 from supervisor.failures import Failures
+from supervisor.figures import Figures
 from supervisor.heartbeats import Limits, Memory, Vital, judge
 from supervisor.monitors import (
     MIB,
@@ -159,6 +161,10 @@ class WatchdogWorker:
         self._redis: RedisProbe | None = None
         if config.redis.url:
             self._redis = RedisProbe.for_node(config.redis, self._home, settings.bus_interval_s)
+        self._stream = config.redis.stream
+        self._figures = Figures(
+            Meters(self._home.page(duty.name), process=duty.name) if config.metrics.enabled else None
+        )
         self._clerk = Clerk()
         self._webhook = Webhook.of(self._home, settings)
         self._hangs = Memory()
@@ -180,6 +186,7 @@ class WatchdogWorker:
         """Remember whom it has isolated lately, and begin to look."""
         self._beat()
         self._alerts = alerts.Memory(quarantines=self._lately_isolated())
+        self._figures.begin(self._pipeline, self._answers)
         self._beat()
         for thread in (self._seal, self._door, self._usages, self._disk, self._clerk):
             thread.start()
@@ -232,6 +239,8 @@ class WatchdogWorker:
 
     def _look_for_hangs(self, now: float) -> list[Fault]:
         verdicts, self._hangs = judge(self._vitals(now), self._limits, self._hangs, now)
+        for verdict in verdicts:
+            self._figures.hung(verdict.name)
         return [Fault("hang", verdict.name, verdict.reason, verdict.incarnation) for verdict in verdicts]
 
     def _look_at_seal(self) -> list[Fault]:
@@ -269,6 +278,7 @@ class WatchdogWorker:
         faults = [] if door is None else bus_faults(door, self._bus_limits)
         if self._redis is not None and self._has_settled(now):
             seen = self._redis.reading()
+            self._figures.waits_in(self._stream, seen.depth)
             faults += redis_faults(seen.round_trip_s, seen.depth, seen.error, self._bus_limits)
         return faults
 
@@ -319,6 +329,7 @@ class WatchdogWorker:
             self._obey(order)
         for alert in told:
             fields = alert.fields()
+            self._figures.told(alert)
             if self._webhook is not None:
                 self._webhook.put({"at": time.time(), **fields})
             self._control.say(say="event", kind="alert", fields=fields)
@@ -338,6 +349,7 @@ class WatchdogWorker:
         if answer == "isolate":
             words = {"number": 0, "op": "isolate", "agent": fault.subject, "by": self._name}
             self._control.say(say="request", **words, reason=f"{fault.kind}: {fault.reason}")
+            self._figures.isolated(fault)
         else:
             incarnation = child["incarnation"] if fault.incarnation is None else fault.incarnation
             hangs = fault.kind == "hang"
@@ -390,6 +402,7 @@ class WatchdogWorker:
 
     def _see_tree(self, tree: list[dict[str, Any]]) -> None:
         self._tree = tree
+        self._figures.see(child["name"] for child in tree if child["parent"] is not None)
         for child in tree:
             if child["state"] in ("isolated", "stopped") and child["name"] in self._records:
                 # Nothing from before counts when it comes back, also where that is before the next look.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from ark.blackbox import read as read_box
 from ark.interventions import read
+from ark.meters import read as read_page
 from ark.status import StatusDocument
 from tests.node import ECHO, Node, comes_back, ended, node, wait_until
 from tests.redis_server import needs_redis, redis_server
@@ -47,6 +49,11 @@ def alerts(one: Node, **wanted: Any) -> list[dict[str, Any]]:
         for line in lines
         if line["event"] == "alert" and all(line.get(key) == value for key, value in wanted.items())
     ]
+
+
+def figures(one: Node, name: str) -> dict[tuple[str, ...], float]:
+    """What the Watchdog's page says of a metric, by the values of its labels."""
+    return {each.labels: each.value for each in read_page(one.home.page("watchdog")) if each.metric.name == name}
 
 
 def acts(one: Node, by: str = "watchdog") -> list[tuple[str, str]]:
@@ -107,6 +114,11 @@ def test_an_agent_that_fails_again_and_again_is_isolated_and_after_its_release_j
         raised(one, "dead_letter")
         assert state(one, "beta") == "running"
         assert acts(one).count(("isolate", "beta")) == 1, "one more failure is not the sixth in a row"
+        quarantines = figures(one, "watchdog_quarantines_total")
+        assert {labels for labels, count in quarantines.items() if count} == {("beta", "failures", "stable")}
+        assert quarantines["beta", "failures", "stable"] == 1
+        assert len(quarantines) == 9, "of each agent for what isolates it"
+        assert figures(one, "watchdog_events_total")["failures", "beta", "critical"] == 1
 
 
 def test_failures_that_an_agent_tells_of_count_as_well() -> None:
@@ -177,6 +189,10 @@ def test_a_hang_is_noticed_within_two_heartbeats_and_told() -> None:
         assert "misbehaving.py" in hung["stack"].splitlines()[-1]
         exited = next(line for line in lines if line["event"] == "exited")
         assert f"in handle of {traces[0]}: it hung at" in exited["reason"]
+        hangs = figures(one, "agent_heartbeat_failures_total")
+        assert {labels for labels, count in hangs.items() if count} == {("beta",)}
+        assert hangs["beta",] == 1
+        assert {("alpha",), ("gateway",), ("pipeline",)} <= set(hangs)
 
 
 def test_a_process_that_is_stopped_is_replaced_although_it_cannot_say_where_it_is() -> None:
@@ -230,6 +246,7 @@ def test_the_same_agent_isolated_again_and_again_halts_trading_also_after_the_wa
         assert (halt["by"], "isolated 2 times" in halt["reason"]) == ("watchdog", True)
         assert raised(one, "quarantines", name="beta")["severity"] == "emergency"
         assert ("halt", "") in acts(one)
+        assert figures(one, "watchdog_quarantines_total")["beta", "failures", "stable"] == 2, "who died or not"
 
 
 def test_a_person_that_halts_is_told_to_everybody_who_listens() -> None:
@@ -323,7 +340,10 @@ def test_back_pressure_keeps_a_mailbox_from_filling() -> None:
 @needs_redis
 def test_a_redis_that_does_not_answer_is_told_of_and_cleared_when_it_does() -> None:
     with redis_server() as redis, watched(f'[redis]\nurl = "{redis.url}"\n' + MISBEHAVING) as one:
+        wait_until(lambda: figures(one, "redis_stream_depth") == {("ark:signals",): 0.0}, "its depth is told")
         redis.kill()
         assert "Redis at" in raised(one, "redis")["reason"]
+        assert math.isnan(figures(one, "redis_stream_depth")["ark:signals",]), "nobody knows"
         redis.start()
         wait_until(lambda: alerts(one, fault="redis", state="cleared"), "the alert is cleared", within_s=30.0)
+        assert figures(one, "redis_stream_depth") == {("ark:signals",): 0.0}
