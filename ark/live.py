@@ -77,8 +77,8 @@ class Live:
             return
         self._followers += 1
         try:
+            seen = self._number  # before it is sent: what changes meanwhile comes next
             yield b"retry: %d\n\n%b" % (_RETRY_MS, _event(self._compose()))
-            seen = self._number
             while not self._stopped:
                 woken = self._woken
                 if self._number == seen:

@@ -9,6 +9,7 @@ else is looked up when somebody asks.
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -34,6 +35,7 @@ from ark.showing import shown
 from ark.slo_watch import SloWatch
 from ark.status import SignalCounts, StatusDocument, compose, read_boxes
 from ark.topology import tree
+from ark.trace_finder import find_trace
 
 __all__ = ["NodeView"]
 
@@ -42,6 +44,8 @@ _ASK_S = 0.5
 _ANSWER_HOLDS_S = 0.5
 _OUTCOMES_HOLD_S = 0.1
 _COUNT_HOLDS_S = 10.0
+_MOST_TRACES = 2
+"""So many signals are looked up at once."""
 _PROTOCOL = 1
 
 
@@ -71,6 +75,7 @@ class NodeView:
         self._count: tuple[float, int] = (-1.0, 0)
         self._told: dict[str, float] = {}
         self._live = Live(self.state)
+        self._tracing = asyncio.Semaphore(_MOST_TRACES)
 
     # What it is told
 
@@ -172,6 +177,16 @@ class NodeView:
             portfolio=portfolio if isinstance(portfolio, dict) else None,
             slos=self.slos()["slos"],
         )
+
+    async def trace(self, trace_id: str) -> dict[str, Any] | None:
+        """A signal's whole way; None where it was never accepted.
+
+        Raises:
+            ArkError: It cannot be told now.
+        """
+        async with self._tracing:  # on a thread: files are read, and the gateway may be asked
+            found = await asyncio.to_thread(find_trace, self._home, trace_id)
+        return None if found.state == "unknown" else msgspec.to_builtins(found)
 
     def slos(self) -> dict[str, Any]:
         """The objectives, and how the node stands with each."""

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ark.acts import Act, Refused, read_act
 from ark.config import is_loopback
+from ark.errors import ArkError
 from ark.keys import Token
 from ark.listener import LARGEST_HEAD
 from ark.static_files import StaticFiles, Stream
@@ -33,6 +34,7 @@ __all__ = ["Desk", "View", "application"]
 Answer = Callable[[Request], Awaitable[Response]]
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/@]+)(:\d{1,5})?")
+_TRACE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LARGEST_BODY = 4 << 10
 """Bytes; a request to act is short."""
 _QUICKLY = 1
@@ -67,6 +69,9 @@ class View(Protocol):
 
     def state(self) -> dict[str, Any]:
         """The page's document."""
+
+    async def trace(self, trace_id: str) -> dict[str, Any] | None:
+        """A signal's whole way; None where it was never accepted."""
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition, and its content type."""
@@ -138,6 +143,16 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
     async def version(request: Request) -> Response:
         return document(view.version())
 
+    async def trace(request: Request) -> Response:
+        trace_id = request.path_params["trace_id"]
+        if not _TRACE_ID.fullmatch(trace_id):
+            return refusal(400, "a trace id is a UUID in lower case, as 0f8fad5b-d9cb-469f-a165-70867728950e")
+        try:
+            found = await view.trace(trace_id)
+        except ArkError as error:
+            return refusal(503, str(error), headers={"retry-after": "1"})
+        return document(found) if found else refusal(404, f"no signal {trace_id} was ever accepted")
+
     async def metrics(request: Request) -> Response:
         body, kind = view.metrics(request.headers.get("accept", ""))
         headers = {**_NOT_KEPT, "content-type": kind, "vary": "accept, accept-encoding"}
@@ -184,6 +199,7 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
         "/metrics": metrics,
         "/metrics/json": metrics_json,
         "/slos": slos,
+        "/traces/{trace_id}": trace,
         "/act/check": act_check,
     }
     paths = [*routes, "/act"]

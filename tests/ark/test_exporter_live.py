@@ -119,6 +119,8 @@ def test_the_document_of_the_page_shows_the_tree_and_what_became_of_a_signal(tre
         "at": 0,
     }
     wait_until(lambda: ask(tree, "/state").json["signals"]["completed"], "it is counted")
+    way = ask(tree, f"/traces/{trace_id}").json
+    assert (way["state"], [span["agent"] for span in way["spans"]]) == ("finished", ["alpha", "beta", "omega"])
 
 
 def test_what_is_exposed_can_be_read_as_it_was_asked_for(tree: Node) -> None:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from ark.acts import Act, Refused
+from ark.errors import JournalError
 from ark.keys import Token
 from ark.protocol import Role
 from ark.static_files import StaticFiles
@@ -19,6 +20,7 @@ from ark.web import application, is_ours
 from tests.ark.web_server import Answer, serving
 from tests.ark.web_server import ask as ask_at
 
+TRACE = "0f8fad5b-d9cb-469f-a165-70867728950e"
 TOKEN = Token("anna", Role.OPERATOR, "", 1.0, "root")
 HALT = json.dumps({"op": "halt", "reason": "news"})
 JSON = {"Content_Type": "application/json", "Authorization": "Bearer right"}
@@ -49,6 +51,11 @@ class Shown:
 
     def slos(self) -> dict[str, Any]:
         return {"slos": []}
+
+    async def trace(self, trace_id: str) -> dict[str, Any] | None:
+        if self.is_broken:
+            raise JournalError("gateway.db is locked")
+        return {"trace_id": trace_id} if trace_id == TRACE else None
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         return b"# TYPE ark_ready gauge\nark_ready 1.0\n", f"text/plain; asked={'openmetrics' in accept}"
@@ -172,6 +179,21 @@ def test_a_defect_is_told_to_the_log_and_to_nobody_else(server: Server) -> None:
     assert "content-security-policy" in answer.headers
     assert "secret" in str(server.noted.pop())
     assert server.ask("/state").status == 200
+
+
+def test_a_signals_way_is_told_or_why_not(server: Server) -> None:
+    assert server.ask(f"/traces/{TRACE}").json == {"trace_id": TRACE}
+    for path, status in (
+        (TRACE[:-1] + "0", 404),
+        (TRACE[:-1], 400),
+        (TRACE.upper(), 400),
+        ("..%2fx", 404),
+        ("x", 400),
+    ):
+        answer = server.ask(f"/traces/{path}")
+        assert (answer.status, bool(answer.json["error"])) == (status, True)
+    server.view.is_broken = True
+    assert server.ask(f"/traces/{TRACE}").status == 503
 
 
 # Metrics
