@@ -54,8 +54,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     disk: tuple[int, int] | None
 
 
-def node_series(facts: Facts) -> Iterator[Series]:
-    """The series that nobody counts."""
+def node_series(facts: Facts, stood: set[tuple[str, str]]) -> Iterator[Series]:
+    """The series that nobody counts.
+
+    Args:
+        facts: What is known of the node.
+        stood: Fault and severity of the alerts that stood before; it is kept up here. What is cleared falls to 0.
+    """
     yield _one("ark_build_info", 1, facts.version)
     yield _one("ark_ready", facts.ready)
     yield _one("ark_halted", facts.halted)
@@ -74,8 +79,9 @@ def node_series(facts: Facts) -> Iterator[Series]:
     if facts.alerts is not None:
         yield _one("ark_seal_intact", not any(alert.fault == "seal" for alert in facts.alerts))
         standing = Counter((alert.fault, alert.severity) for alert in facts.alerts)
-        for (fault, severity), count in standing.items():
-            yield _one("ark_alerts_standing", count, fault, severity)
+        stood |= standing.keys()
+        for fault, severity in sorted(stood):
+            yield _one("ark_alerts_standing", standing[fault, severity], fault, severity)
 
 
 def _child(child: ChildStatus) -> Iterator[Series]:

@@ -74,6 +74,7 @@ class NodeView:
         self._answer: tuple[float, str | None] = (-1.0, None)
         self._count: tuple[float, int] = (-1.0, 0)
         self._told: dict[str, float] = {}
+        self._stood: set[tuple[str, str]] = set()
         self._live = Live(self.state)
         self._tracing = asyncio.Semaphore(_MOST_TRACES)
 
@@ -214,7 +215,7 @@ class NodeView:
             disk=resources.disk(self._home),
         )
         objectives = self._objectives.keeper.series(time.time())
-        found = exposition.gather([*read_pages(self._home.pages), *node_series(facts), *objectives])
+        found = exposition.gather([*read_pages(self._home.pages), *node_series(facts, self._stood), *objectives])
         found |= exposition.gather(original_series(found, status.children, self._told))
         self._count = (time.monotonic(), len(found))
         return found

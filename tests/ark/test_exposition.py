@@ -223,7 +223,7 @@ def test_a_histogram_in_which_nothing_is_has_no_percentiles() -> None:
 
 
 def test_the_tree_the_disk_and_the_files_have_their_series() -> None:
-    read = samples(encode(gather(node_series(facts())), "")[0])
+    read = samples(encode(gather(node_series(facts(), set())), "")[0])
 
     assert read["ark_child_up", "agent", "kyle", "1"] == 1.0
     assert read["ark_child_restarts_total", "kyle"] == 4.0
@@ -235,7 +235,7 @@ def test_the_tree_the_disk_and_the_files_have_their_series() -> None:
 
 def test_what_is_not_known_is_not_there() -> None:
     gone = child("kyle", pid=None, state="backoff", heartbeat_age_s=None, mailbox_depth=None)
-    read = samples(encode(gather(node_series(facts(alerts=None, disk=None, children=[gone]))), "")[0])
+    read = samples(encode(gather(node_series(facts(alerts=None, disk=None, children=[gone]), set())), "")[0])
 
     assert read["ark_child_up", "agent", "kyle", "1"] == 0.0
     assert not {"ark_seal_intact", "ark_disk_free_bytes", "ark_heartbeat_age_seconds"} & {key[0] for key in read}
@@ -256,10 +256,16 @@ def test_alerts_are_counted_by_fault_and_a_broken_seal_is_one() -> None:
         )
 
     standing = [alert("mailbox", "warning"), alert("mailbox", "warning"), alert("seal", "emergency")]
-    read = samples(encode(gather(node_series(facts(alerts=standing))), "")[0])
+    stood: set[tuple[str, str]] = set()
+    read = samples(encode(gather(node_series(facts(alerts=standing), stood)), "")[0])
 
     assert read["ark_alerts_standing", "mailbox", "warning"] == 2.0
     assert read["ark_seal_intact",] == 0.0
+
+    read = samples(encode(gather(node_series(facts(alerts=standing[:1]), stood)), "")[0])
+    assert read["ark_alerts_standing", "mailbox", "warning"] == 1.0
+    assert read["ark_alerts_standing", "seal", "emergency"] == 0.0, "what is cleared falls to 0"
+    assert read["ark_seal_intact",] == 1.0
 
 
 # What the original had
