@@ -79,7 +79,7 @@ def node_series(facts: Facts, stood: set[tuple[str, str]]) -> Iterator[Series]:
     if facts.alerts is not None:
         yield _one("ark_seal_intact", not any(alert.fault == "seal" for alert in facts.alerts))
         standing = Counter((alert.fault, alert.severity) for alert in facts.alerts)
-        stood |= standing.keys()
+        stood.update(standing)
         for fault, severity in sorted(stood):
             yield _one("ark_alerts_standing", standing[fault, severity], fault, severity)
 
