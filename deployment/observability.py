@@ -45,7 +45,7 @@ PROMETHEUS_PORT = 9091
 _HEAD = "# Written by `ark-run monitoring write`. It is written over: put what is yours into a file of its own.\n"
 _PROMETHEUS = """\
 # Prometheus of an ARK node. The node's exporter has port 9090, so start Prometheus with
-#   --web.listen-address=127.0.0.1:9091
+#   --web.listen-address=127.0.0.1:9091 --storage.tsdb.path=DIR
 # and, for the traces behind the points of the dashboard, --enable-feature=exemplar-storage.
 """
 _ALERTMANAGER = """\
@@ -139,14 +139,16 @@ def rule_tests(limits: Limits) -> dict[str, str]:
             "input_series": [{"series": 'up{job="ark",instance="n"}', "values": "1x10"}],
             "alert_rule_test": [{"eval_time": "10m", "alertname": each.name} for each in group.alerts],
         }
-        # promtool evaluates every rule of a file at each step: cases with long steps have a file of their own.
+        # promtool evaluates every rule at each step: cases with long steps have a file of their own, and what is
+        # recorded is only looked at by those who use it.
+        names = [*(["recordings"] if any("ark:" in each.expr for each in group.alerts) else []), group.name]
         for every in sorted({case.every for alert in group.alerts for case in alert.cases}):
             cases = [test for alert in group.alerts for test in alert.tests(every)]
             document = {
-                "rule_files": ["../rules/recordings.yml", f"../rules/{group.name}.yml"],
+                "rule_files": [f"../rules/{name}.yml" for name in names],
                 "evaluation_interval": every,
                 # Without an order promtool takes any, and a rule may see what was recorded a step ago.
-                "group_eval_order": ["ark-recordings", f"ark-{group.name}"],
+                "group_eval_order": [f"ark-{name}" for name in names],
                 "tests": [*cases, *([nothing] if every == "1m" else [])],
             }
             written[f"prometheus/tests/{group.name}-{every}.yml"] = _HEAD + write_yaml(document)

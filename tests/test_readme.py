@@ -110,7 +110,8 @@ def test_a_command_line_is_one_that_there_is(line: str) -> None:
         case "export":
             assert rest[0].partition("=")[0] in ENVIRONMENT
         case "prometheus":
-            config, listen = rest
+            config, storage, listen = rest
+            assert storage.startswith("--storage.tsdb.path=/")
             assert (ROOT / "deployment" / config.removeprefix("--config.file=/etc/ark-monitoring/")).is_file()
             assert listen.startswith("--web.listen-address=127.0.0.1:")
             assert not listen.endswith(MetricsConfig().listen)

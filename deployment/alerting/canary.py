@@ -94,7 +94,7 @@ def _denials() -> Alert:
                     _JUDGED % ("1", "stable"): "0+90x120",
                     _DENIED % "stable": "0+9x120",
                 },
-                silent_at=("5m", "70m", "120m"),
+                silent_at=("5m", "65m"),
             ),
             Case(
                 name="a canary with three signals has one of them denied",
@@ -110,7 +110,7 @@ def _denials() -> Alert:
             Case(
                 name="there is no canary",
                 series={**_UP, _JUDGED % ("1", "stable"): "0+90x120", _DENIED % "stable": "0+80x120"},
-                silent_at=("10m", "70m", "120m"),
+                silent_at=("10m", "65m"),
             ),
         ),
     )

@@ -74,5 +74,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(f"  check it   promtool check config {folder}/prometheus/prometheus.yml")
     print(f"  start it   prometheus --config.file={folder}/prometheus/prometheus.yml \\")
-    print(f"               --web.listen-address=127.0.0.1:{PROMETHEUS_PORT} --enable-feature=exemplar-storage")
+    print(f"               --storage.tsdb.path={folder}/prometheus/data --enable-feature=exemplar-storage \\")
+    print(f"               --web.listen-address=127.0.0.1:{PROMETHEUS_PORT}")
     return 0
