@@ -188,7 +188,7 @@ class ActDesk:
             raise Refused(status, str(error), field=error.field, retry_s=1 if status == 503 else None) from None
         except NodeError as error:
             if goes_itself:
-                return {"agent": act.agent, "state": "stopped"}
+                return {"agent": act.agent, "state": "starting" if act.op == "restart" else "stopped"}
             raise Refused(504, f"{error}; it may have been done all the same") from None
         return {key: value for key, value in answer.items() if key not in ("v", "id", "ok")}
 

@@ -7,6 +7,7 @@ is stuck stops beating. What is served is in `ark.view` and `ark.web`, the socke
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 import traceback
@@ -35,6 +36,8 @@ __all__ = ["ExporterWorker"]
 _PAGE = Path(__file__).parent / "page"
 _LOOK_S = 1.0
 """How often a sample is taken."""
+_TOLD_AGAIN_S = 60.0
+_MOST_NOTED = 100
 _RETRY_S = 0.5
 """Seconds between two tries to listen."""
 
@@ -52,6 +55,7 @@ class ExporterWorker:
         self._beat_s = self._config.watchdog.interval_s / 4
         self._line = OperatorLine(self._home.socket("operator"))
         self._listening: socket.socket | None = None
+        self._noted: dict[str, float] = {}
         self._rounds = 0
 
     def prepare(self) -> None:
@@ -76,6 +80,7 @@ class ExporterWorker:
         listener = Listener(application(view, desk, StaticFiles(_PAGE), self._note))
         told_to_stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: self._note(context.get("exception") or context["message"]))
         loop.add_reader(self._control.fileno(), self._hear, view, told_to_stop)
         async with asyncio.TaskGroup() as tasks:  # what escapes from one ends all, and the process
             work = [tasks.create_task(each) for each in (self._go_round(view), self._listen(listener))]
@@ -93,9 +98,16 @@ class ExporterWorker:
             self._beat()
             if due >= next_look:
                 next_look = due + _LOOK_S - self._beat_s / 2
-                view.look()
+                self._look(view)
             due = max(due + self._beat_s, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
+
+    def _look(self, view: NodeView) -> None:
+        """Take a sample. A defect in that is told of and ends nothing: the pipeline would go with this process."""
+        try:
+            view.look()
+        except Exception as error:  # noqa: BLE001
+            self._note(error)
 
     async def _listen(self, listener: Listener) -> None:
         while self._listening is None:
@@ -126,7 +138,10 @@ class ExporterWorker:
         with suppress(BlockingIOError):
             self._control.say(say="event", kind="refused", fields=words)
 
-    def _note(self, error: BaseException) -> None:
-        """Something escaped from a route, which is a defect; nobody outside is told what."""
-        reason = "".join(traceback.format_exception(error))
-        self._log.write("request_failed", name=self._duty.name, reason=reason)
+    def _note(self, error: BaseException | str) -> None:
+        """Something escaped that is a defect: told to the log, the same once a minute, and to nobody outside."""
+        reason = error if isinstance(error, str) else "".join(traceback.format_exception(error))
+        now = time.monotonic()
+        if now - self._noted.get(reason, -math.inf) > _TOLD_AGAIN_S:
+            self._noted = {reason: now} if len(self._noted) > _MOST_NOTED else {**self._noted, reason: now}
+            self._log.write("defect", name=self._duty.name, reason=reason)

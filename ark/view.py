@@ -76,6 +76,7 @@ class NodeView:
         self._told: dict[str, float] = {}
         self._stood: set[tuple[str, str]] = set()
         self._live = Live(self.state)
+        self._asking = asyncio.Lock()
         self._tracing = asyncio.Semaphore(_MOST_TRACES)
 
     # What it is told
@@ -237,14 +238,15 @@ class NodeView:
 
     async def _ask_door(self) -> str | None:
         """Why the front door does not accept; None where it does."""
-        at, why = self._answer
-        if time.monotonic() - at > _ANSWER_HOLDS_S:
-            try:
-                answer = await self._line.ask("status", within_s=_ASK_S)
-                why = answer.get("busy")
-            except ArkError as error:
-                why = str(error)
-            self._answer = (time.monotonic(), why)
+        async with self._asking:  # one asks, and all who wait hear the answer
+            at, why = self._answer
+            if time.monotonic() - at > _ANSWER_HOLDS_S:
+                try:
+                    answer = await self._line.ask("status", within_s=_ASK_S)
+                    why = answer.get("busy")
+                except ArkError as error:
+                    why = str(error)
+                self._answer = (time.monotonic(), why)
         return f"gateway: {why}" if why else None
 
 

@@ -5,12 +5,13 @@ Everything is read by programs or by the page, so every refusal is JSON, too. On
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from email.utils import formatdate
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from prometheus_client.exposition import gzip_accepted
@@ -31,6 +32,7 @@ from ark.static_files import StaticFiles, Stream
 
 __all__ = ["Desk", "View", "application"]
 
+Made = TypeVar("Made")
 Answer = Callable[[Request], Awaitable[Response]]
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\[\]:/@]+)(:\d{1,5})?")
@@ -113,6 +115,14 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
         note: Called with what escaped from a route, which is a defect.
     """
 
+    turn = asyncio.Lock()
+
+    async def in_turn(make: Callable[[], Made]) -> Made:
+        """One after the other, with a round of the loop between two: a flood of requests must not stop hearts."""
+        async with turn:
+            await asyncio.sleep(0)
+            return make()
+
     async def page(request: Request) -> Response:
         found = files.answer("index.html", request)
         return found or refusal(404, "there is no page")
@@ -122,7 +132,7 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
         return found or refusal(404, "there is no such file")
 
     async def state(request: Request) -> Response:
-        return document(view.state())
+        return document(await in_turn(view.state))
 
     async def live(request: Request) -> Response:
         if view.is_crowded:
@@ -130,13 +140,15 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
         kind = "text/event-stream; charset=utf-8"
         if request.method == "HEAD":
             return Response(headers=_NOT_KEPT, media_type=kind)
+        await in_turn(lambda: None)
         return Stream(view.follow(), headers=dict(_NOT_KEPT), media_type=kind)
 
     async def healthz(request: Request) -> Response:
-        good, body = view.health()
+        good, body = await in_turn(view.health)
         return document(body, 200 if good else 503)
 
     async def readyz(request: Request) -> Response:
+        await in_turn(lambda: None)
         good, body = await view.readiness()
         return document(body, 200 if good else 503)
 
@@ -154,18 +166,23 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
         return document(found) if found else refusal(404, f"no signal {trace_id} was ever accepted")
 
     async def metrics(request: Request) -> Response:
-        body, kind = view.metrics(request.headers.get("accept", ""))
-        headers = {**_NOT_KEPT, "content-type": kind, "vary": "accept, accept-encoding"}
-        if gzip_accepted(request.headers.get("accept-encoding", "")):
-            headers["content-encoding"] = "gzip"
-            body = gzip.compress(body, _QUICKLY, mtime=0)
-        return Response(body, headers=headers)
+        accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
+
+        def expose() -> Response:
+            body, kind = view.metrics(accept)
+            headers = {**_NOT_KEPT, "content-type": kind, "vary": "accept, accept-encoding"}
+            if gzip_accepted(encoding):
+                headers["content-encoding"] = "gzip"
+                body = gzip.compress(body, _QUICKLY, mtime=0)
+            return Response(body, headers=headers)
+
+        return await in_turn(expose)
 
     async def metrics_json(request: Request) -> Response:
-        return document(view.metrics_json())
+        return document(await in_turn(view.metrics_json))
 
     async def slos(request: Request) -> Response:
-        return document(view.slos())
+        return document(await in_turn(view.slos))
 
     async def act(request: Request) -> Response:
         check_origin(request.headers)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from ark import interventions
+from ark.blackbox import read
 from tests.ark.web_server import Answer
 from tests.ark.web_server import ask as ask_at
 from tests.ark.wire_client import SIGNAL
@@ -269,6 +271,25 @@ def test_open_pages_do_not_hold_up_a_stop(tree: Node) -> None:
         assert time.monotonic() - began < 1.5  # it would be killed after 2 s
 
 
+def test_a_flood_of_requests_does_not_stop_its_heart(tree: Node) -> None:
+    pid = pids(tree)["exporter"]
+    ages = []
+
+    def hammer() -> None:
+        for _ in range(3):
+            ask(tree, "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+
+    threads = [threading.Thread(target=hammer) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        box = read(tree.home.box("exporter"))
+        ages.append(box.beat_age_s if box else 0.0)
+        threads[0].join(0.02)
+    assert pids(tree)["exporter"] == pid
+    assert max(ages) < 1.0
+
+
 # Acts
 
 
@@ -298,9 +319,11 @@ def test_what_is_done_through_the_page_stands_in_the_records_under_the_tokens_na
     assert act(op="halt", reason="to see").status == 200
     assert (ask(tree, "/healthz").json["halt_reason"], ask(tree, "/readyz").status) == ("to see", 200)
     assert act(op="resume", reason="seen").status == 200
+    assert act(op="restart", agent="exporter", reason="to see").json["state"] == "starting"
+    wait_until(lambda: is_well(tree), "the exporter is back")
 
     mine = [each.act for each in interventions.read(tree.home) if each.by == "anna"]
-    assert mine == ["isolate", "release", "halt", "resume"]
+    assert mine == ["isolate", "release", "halt", "resume", "restart"]
 
     revoked = tree.run("ark-run", "keys", "revoke", "anna", "--reason", "left")
     assert revoked.returncode == 0
