@@ -47,7 +47,7 @@ class Figures:
         self._portfolio = portfolio
         self._currency = currency
         kept = books.recall(HIGHEST)
-        self._highest = portfolio.equity if kept is None else Decimal(kept.decode())
+        self._highest = None if kept is None else Decimal(kept.decode())
         self._edition: object = None
         self._denied: Counter[tuple[str, str]] = Counter()
         self._decided: Counter[tuple[str, str]] = Counter()
@@ -92,7 +92,7 @@ class Figures:
             return
         self._edition = portfolio.edition
         equity, exposure = portfolio.equity, portfolio.exposure
-        if equity > self._highest:
+        if self._highest is None or equity > self._highest:
             self._highest = equity
             self._books.remember(HIGHEST, str(equity).encode())
         found = statement(portfolio, self._highest, self._currency)

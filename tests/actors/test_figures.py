@@ -128,6 +128,17 @@ class TestTheAccount:
         assert before["drawdown"] == floor.context.latest("ark_drawdown_ratio") == pytest.approx(500 / 101_000)
         assert before["day_change"] == 0.0
 
+    def test_an_account_that_only_ever_fell_keeps_what_it_began_with(self) -> None:
+        floor = Floor()
+        floor.decide()
+        floor.fill(1, 1)
+        floor.bar("AAPL", 90.0)
+        floor.tick()
+        before = floor.context.shown["portfolio"]
+        floor.restart()
+        assert floor.context.shown["portfolio"] == before
+        assert before["drawdown"] == 0.005
+
     def test_an_account_that_owes_more_than_it_has_is_told_without_a_number_that_lies(self) -> None:
         floor = Floor(starting_equity="10")
         floor.fill(1, 7, quantity=1000)
