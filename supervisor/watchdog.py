@@ -58,7 +58,6 @@ from supervisor.monitors import (
 )
 from supervisor.probes import Clerk, Probe, ask_door, usages, write_report
 from supervisor.redis_probe import RedisProbe
-from supervisor.tallies import Tallies
 from supervisor.webhook import Webhook
 
 __all__ = ["SealWatch", "WatchdogWorker"]
@@ -167,8 +166,6 @@ class WatchdogWorker:
             Meters(self._home.page(duty.name), process=duty.name) if config.metrics.enabled else None
         )
         self._clerk = Clerk()
-        meters = Meters(self._home.page(duty.name), process=duty.name) if config.metrics.enabled else None
-        self._tallies = Tallies(meters, self._answers)
         self._webhook = Webhook.of(self._home, settings)
         self._hangs = Memory()
         self._alerts = alerts.Memory()
@@ -331,7 +328,6 @@ class WatchdogWorker:
         for order in orders:
             self._obey(order)
         for alert in told:
-            self._tallies.told(alert)
             fields = alert.fields()
             self._figures.told(alert)
             if self._webhook is not None:
@@ -351,15 +347,12 @@ class WatchdogWorker:
         if child is None or child["parent"] is None or child["state"] in ("isolated", "stopped"):
             return
         if answer == "isolate":
-            self._tallies.isolated(fault)
             words = {"number": 0, "op": "isolate", "agent": fault.subject, "by": self._name}
             self._control.say(say="request", **words, reason=f"{fault.kind}: {fault.reason}")
             self._figures.isolated(fault)
         else:
             incarnation = child["incarnation"] if fault.incarnation is None else fault.incarnation
             hangs = fault.kind == "hang"
-            if hangs:
-                self._tallies.hung(fault.subject)
             self._control.say(
                 say="hung",
                 event="hung" if hangs else "replaced",
