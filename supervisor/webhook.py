@@ -18,20 +18,17 @@ the oldest is dropped. No proxy is used, whatever the environment says.
 from __future__ import annotations
 
 import base64
-import http.client
 import math
 import os
 import queue
 import random
 import socket
-import ssl
 import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -42,19 +39,16 @@ import msgspec
 import ark
 from ark.config import WatchdogConfig
 from ark.home import Home
+from ark.http_post import Answer, backoff, post
 from ark.log import Log
 from ark.masking import mask_fields
 from supervisor.spool import Spool, Waiting
 
-__all__ = ["TOKEN_VARIABLE", "Answer", "Tries", "Webhook", "decide", "retry_after"]
+__all__ = ["TOKEN_VARIABLE", "Tries", "Webhook", "decide"]
 
 TOKEN_VARIABLE = "WATCHDOG_WEBHOOK_TOKEN"
 """The environment variable with the bearer token, where no file is named."""
 
-FIRST_WAIT_S = 1.0
-SHORTEST_WAIT_S = 0.5
-LONGEST_WAIT_S = 60.0
-LONGEST_RETRY_AFTER_S = 300.0
 MOST_REFUSALS = 3
 MOST_WAITING = 1_000
 TIMEOUT_S = 5.0
@@ -68,26 +62,6 @@ DISK = "alerts-disk"
 _HANDOVER_S = 0.1
 _LOAD_S = 5.0
 _TELL_AGAIN_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one try.
-
-    Attributes:
-        status: The status code; 0 for no answer.
-        retry_after_s: How long the receiver asks to wait, if it does.
-        error: Why there is no answer.
-    """
-
-    status: int = 0
-    retry_after_s: float | None = None
-    error: str = ""
-
-    @property
-    def text(self) -> str:
-        """The answer for people."""
-        return self.error or f"it answered {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +97,7 @@ def decide(tries: Tries, answer: Answer, lot: float) -> tuple[Tries, Step, float
     tries = Tries(tries.failed + 1, tries.refused + is_refusal)
     if tries.refused >= MOST_REFUSALS:
         return Tries(), "given_up", 0.0
-    longest = min(FIRST_WAIT_S * 2.0 ** min(tries.failed - 1, 16), LONGEST_WAIT_S)
-    shortest = max(longest / 2, SHORTEST_WAIT_S)
-    wait_s = shortest + (longest - shortest) * lot
-    asked_s = min(answer.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
-    return tries, "again", max(wait_s, asked_s)
-
-
-def retry_after(value: str | None, now: float) -> float | None:
-    """The seconds that a header `Retry-After` asks for; None where it says nothing that can be understood.
-
-    Args:
-        value: Its value, seconds or a date.
-        now: Seconds since the epoch.
-    """
-    if value is None:
-        return None
-    try:
-        seconds = float(value) if value.strip().isdecimal() else parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, OverflowError, TypeError, OSError):
-        return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return tries, "again", backoff(tries.failed, answer, lot)
 
 
 class Webhook:
@@ -390,64 +344,16 @@ class Webhook:
             self._finish(waiting)
 
     def _post(self, waiting: Waiting) -> Answer:
-        """Try once. Whatever goes wrong is an answer, too."""
-        try:
-            return self._ask(waiting)
-        except TimeoutError:
-            return Answer(error=f"no answer within {self._timeout_s:g} s")
-        except socket.gaierror:
-            return Answer(error="its name cannot be resolved")
-        except ssl.SSLCertVerificationError as error:
-            return Answer(error=f"its certificate is not accepted: {error.verify_message}")
-        except OSError as error:
-            return Answer(error=error.strerror or type(error).__name__)
-        except http.client.HTTPException as error:  # its text may hold what came, which is nobody's business
-            return Answer(error=f"its answer is no HTTP ({type(error).__name__})")
-        except Exception as error:  # noqa: BLE001
-            return Answer(error=f"it cannot be asked ({type(error).__name__})")
+        return post(self._address, waiting.body, lambda: self._headers(waiting), timeout_s=self._timeout_s)
 
-    def _ask(self, waiting: Waiting) -> Answer:
+    def _headers(self, waiting: Waiting) -> dict[str, str]:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"ark/{ark.__version__}",
             "Idempotency-Key": waiting.id,
-            "Connection": "close",
         }
         authorization = self._authorization()
-        if authorization:
-            headers["Authorization"] = authorization
-        host = self._address.hostname or ""
-        is_safe = self._address.scheme == "https"
-        port = self._address.port or (443 if is_safe else 80)
-        context = ssl.create_default_context() if is_safe else None
-        connection = (
-            http.client.HTTPSConnection(host, port, context=context)
-            if context
-            else http.client.HTTPConnection(host, port)
-        )
-        connection.sock = socket.create_connection((host, port), self._timeout_s)
-        deadline = threading.Timer(self._timeout_s, _cut, [connection])
-        deadline.daemon = True
-        began = time.monotonic()
-        try:
-            if context:
-                connection.sock = context.wrap_socket(
-                    connection.sock, server_hostname=host, do_handshake_on_connect=False
-                )
-            deadline.start()
-            if isinstance(connection.sock, ssl.SSLSocket):
-                connection.sock.do_handshake()
-            target = (self._address.path or "/") + (f"?{self._address.query}" if self._address.query else "")
-            connection.request("POST", target, waiting.body, headers)
-            response = connection.getresponse()
-            return Answer(response.status, retry_after(response.headers.get("Retry-After"), time.time()))
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if time.monotonic() - began >= self._timeout_s:  # it sent a byte now and then, until it was cut off
-                raise TimeoutError from error
-            raise
-        finally:
-            deadline.cancel()
-            connection.close()
+        return {**headers, "Authorization": authorization} if authorization else headers
 
     def _authorization(self) -> str:
         token = self._token
@@ -461,11 +367,3 @@ class Webhook:
             return ""
         pair = f"{unquote(self._address.username)}:{unquote(self._address.password or '')}"
         return f"Basic {base64.b64encode(pair.encode()).decode()}"
-
-
-def _cut(connection: http.client.HTTPConnection) -> None:
-    """End a connection under the thread that reads from it."""
-    try:
-        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-    except (OSError, AttributeError, TypeError):
-        return

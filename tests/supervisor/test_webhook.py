@@ -29,8 +29,9 @@ from hypothesis import strategies as st
 import ark
 from ark.config import WatchdogConfig
 from ark.home import Home
+from ark.http_post import Answer, retry_after
 from supervisor import webhook
-from supervisor.webhook import Answer, Tries, Webhook, decide, retry_after
+from supervisor.webhook import Tries, Webhook, decide
 from tests.node import ECHO, ROOT, comes_back, free_ports, node, wait_until
 from tests.supervisor.receiver import RESET, Receiver, answer, receiver
 
