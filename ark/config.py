@@ -33,6 +33,7 @@ __all__ = [
     "RedisConfig",
     "SloConfig",
     "SupervisionConfig",
+    "TracesConfig",
     "WatchdogConfig",
     "is_beyond_loopback",
     "load",
@@ -340,6 +341,25 @@ class SloConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget_days: Annotated[int, Meta(ge=7, le=90)] = 30
 
 
+class TracesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the ways of signals go that have ended, by OTLP; see "Traces elsewhere" in operations.md.
+
+    The packages for it come with `pip install 'ark-runtime[otlp]'`.
+
+    Attributes:
+        otlp_endpoint: The collector's address for OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is
+            added where it does not end so. Empty: they go nowhere. `https://`, or `http://` to this machine itself.
+        otlp_headers_file: A file with headers for it, a line `NAME: VALUE` for each, mode 0600, relative to the
+            home, such as `keys/otlp`. Without one, the variable `OTEL_EXPORTER_OTLP_HEADERS` may hold them.
+        sample: The share of the signals whose ways go there; those that failed always do. Of a signal with a
+            `traceparent` that says itself whether it is sampled.
+    """
+
+    otlp_endpoint: str = ""
+    otlp_headers_file: str = ""
+    sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+
 class LogsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The logs of all processes, `logs/NAME.log`; see "Logs" in operations.md.
 
@@ -379,6 +399,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     supervision: SupervisionConfig = SupervisionConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     redis: RedisConfig = RedisConfig()
+    traces: TracesConfig = TracesConfig()
     logs: LogsConfig = LogsConfig()
     agents: dict[Name, AgentConfig] = {}
 
@@ -421,6 +442,7 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
     "WATCHDOG_MAX_QUEUE_DEPTH": ("watchdog", "max_queue_depth"),
     "WATCHDOG_MAX_GRAVEYARD_VIOLATIONS_PER_MIN": ("watchdog", "max_violations_per_min"),
     "REDIS_BACKPRESSURE_THRESHOLD": ("gateway", "back_pressure"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("traces", "otlp_endpoint"),
     "REDIS_URL": ("redis", "url"),
     "REDIS_STREAM": ("redis", "stream"),
     "REDIS_QUEUE_MAX_DEPTH": ("redis", "max_depth"),
@@ -431,6 +453,8 @@ ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
 }
 """Environment variables and the settings that they set; the original's keep their names."""
 
+_ADDRESSES = (("redis", "url"), ("watchdog", "webhook"), ("traces", "otlp_endpoint"))
+"""What no error shows."""
 _TCP = re.compile(r"tcp://(.+):(\d{1,5})")
 
 Overrides = Mapping[tuple[str, ...], Any]
@@ -463,7 +487,7 @@ def load(
         if variable in environment:
             text = environment[variable]
             if not text.isprintable():
-                shown = "" if variable == "REDIS_URL" else f": {text!r}"  # a password may stand in it
+                shown = "" if place in _ADDRESSES else f": {text!r}"  # a password may stand in it
                 raise ConfigError(f"{variable} holds unprintable characters{shown}", field=".".join(place))
             # The original's words are written large: ARK_LOG_LEVEL=INFO.
             _put(tree, place, _scalar(text.strip().lower() if place[0] == "logs" else text))
@@ -510,7 +534,21 @@ def _convert(tree: dict[str, Any], where: str, path: Path | None) -> Config:
             field="pipeline.agents",
         )
     _check_endpoints(config, where)
-    _check_webhook(config.watchdog.webhook, where)
+    _check_address(config.watchdog.webhook, "watchdog.webhook", where, what="alerts", hint="https://HOST/PATH")
+    _check_address(
+        config.traces.otlp_endpoint,
+        "traces.otlp_endpoint",
+        where,
+        what="traces",
+        hint="http://127.0.0.1:4318, or https://HOST:4318",
+        bare=True,
+    )
+    if config.traces.otlp_endpoint and not config.metrics.enabled:
+        raise ConfigError(
+            f"{where}: traces.otlp_endpoint is set, but metrics.enabled is false, and the exporter feeds it",
+            hint="take one of them away, also from the environment",
+            field="traces.otlp_endpoint",
+        )
     for slo in definitions(config.slo):
         check(slo, where)
     gateway = msgspec.structs.replace(config.gateway, curve=_wants_curve(config.gateway, where))
@@ -579,11 +617,20 @@ def _check_endpoints(config: Config, where: str) -> None:
         )
 
 
-def _check_webhook(url: str, where: str) -> None:
-    """No error shows the address: its path or its query may be a secret."""
+def _check_address(url: str, field: str, where: str, *, what: str, hint: str, bare: bool = False) -> None:
+    """Check where something is sent by HTTP. No error shows the address: its path or its query may be a secret.
 
-    def refuse(why: str, hint: str = "https://HOST/PATH") -> ConfigError:
-        return ConfigError(f"{where}: watchdog.webhook {why}", hint=hint, field="watchdog.webhook")
+    Args:
+        url: The address; empty for nowhere.
+        field: The setting.
+        where: Where it was read.
+        what: What is sent there.
+        hint: What an address looks like.
+        bare: Whether it must hold no user, password, query or fragment.
+    """
+
+    def refuse(why: str, hint: str = hint) -> ConfigError:
+        return ConfigError(f"{where}: {field} {why}", hint=hint, field=field)
 
     if not url:
         return
@@ -598,7 +645,12 @@ def _check_webhook(url: str, where: str) -> None:
         raise refuse("is no address of http or https")
     if address.scheme == "http" and not is_loopback(host):
         raise refuse(
-            "would send alerts in the clear beyond this machine", "use https, or a relay on 127.0.0.1 that does"
+            f"would send {what} in the clear beyond this machine", "use https, or a relay on 127.0.0.1 that does"
+        )
+    if bare and ("@" in address.netloc or address.query or address.fragment):
+        raise refuse(
+            "holds a user, a password, a query or a fragment",
+            "what proves who you are stands in OTEL_EXPORTER_OTLP_HEADERS or in traces.otlp_headers_file",
         )
 
 
@@ -664,6 +716,7 @@ def _fields(prefix: str) -> tuple[msgspec.structs.FieldInfo, ...]:
         "watchdog": WatchdogConfig,
         "watchdog.answers": AnswersConfig,
         "redis": RedisConfig,
+        "traces": TracesConfig,
         "logs": LogsConfig,
     }
     return msgspec.structs.fields(kinds.get(prefix, AgentConfig))

@@ -1,7 +1,8 @@
 """The exporter's process: metrics, health and the page over HTTP.
 
 One asyncio loop on the worker's thread serves, hears its supervisor, and beats the black box, so that a loop that
-is stuck stops beating. What is served is in `ark.view` and `ark.web`, the socket in `ark.listener`.
+is stuck stops beating. What is served is in `ark.view` and `ark.web`, the socket in `ark.listener`. Where traces go
+to a collector, a thread of its own feeds it (`ark.otlp`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ark.keys import Refusal
 from ark.listener import Listener, open_socket
 from ark.log import Log
 from ark.operator_line import OperatorLine
+from ark.otlp import OtlpExport
 from ark.static_files import StaticFiles
 from ark.token_book import TokenBook
 from ark.view import NodeView
@@ -56,6 +58,8 @@ class ExporterWorker:
         self._line = OperatorLine(self._home.socket("operator"))
         self._listening: socket.socket | None = None
         self._noted: dict[str, float] = {}
+        self._otlp: OtlpExport | None = None
+        self._not_listening = self._concern = ""
         self._rounds = 0
 
     def prepare(self) -> None:
@@ -65,14 +69,19 @@ class ExporterWorker:
         except NodeError as error:
             if self._duty.incarnation == 1:
                 raise
-            self._box.concern(error.line)
+            self._not_listening = error.line
             self._log.write("not_listening", name=self._duty.name, reason=error.line)
+        self._otlp = OtlpExport.of(self._home, self._config.traces)
         self._view = NodeView(self._home, self._config, self._line)
         self._beat()
 
     def run(self) -> None:
         """Serve until told to stop."""
+        if self._otlp is not None:
+            self._otlp.start()
         asyncio.run(self._serve())
+        if self._otlp is not None:
+            self._otlp.stop()
 
     async def _serve(self) -> None:
         view, line = self._view, self._line
@@ -114,7 +123,8 @@ class ExporterWorker:
             await asyncio.sleep(_RETRY_S)
             with suppress(NodeError):
                 self._listening = open_socket(self._config.metrics.listen)
-                self._box.concern("")
+                self._not_listening = ""
+                self._tell_concern()
         await listener.start(self._listening)
 
     def _hear(self, view: NodeView, told_to_stop: asyncio.Event) -> None:
@@ -129,7 +139,15 @@ class ExporterWorker:
 
     def _beat(self) -> None:
         self._rounds += 1
+        self._tell_concern()
         self._box.beat(epoch=self._duty.epoch, handled=self._rounds, received=0, sent=0)
+
+    def _tell_concern(self) -> None:
+        otlp = "" if self._otlp is None else self._otlp.trouble
+        concern = "; ".join(each for each in (self._not_listening, otlp) if each)
+        if concern != self._concern:
+            self._concern = concern
+            self._box.concern(concern)
 
     def _tell(self, refusal: Refusal, kept_back: int) -> None:
         """Tell of an attempt with a wrong token as the gateway does of a wrong key."""

@@ -21,6 +21,7 @@ from enum import Enum
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, Literal
+from urllib.parse import unquote
 from uuid import UUID
 
 import msgspec
@@ -89,9 +90,14 @@ def spellings(secret: bytes | str) -> frozenset[str]:
 
 
 def secrets_of_environment(environment: Mapping[str, str]) -> frozenset[str]:
-    """Values of variables that are named as a secret, unless they name a file; and passwords in addresses."""
+    """Values of variables that are named as a secret, unless they name a file; passwords in addresses; and those of
+    OpenTelemetry's headers that are named as a secret."""
     found = {value for name, value in environment.items() if _kind(name) == "secret" and not os.path.exists(value)}
     found |= {login[1] for value in environment.values() if (login := re.search(r"://[^\s/@:]*:(\S+)@", value))}
+    headers = (
+        each.partition("=") for each in unquote(environment.get("OTEL_EXPORTER_OTLP_HEADERS", "")).split(",")
+    )
+    found |= {value.split()[-1] for name, _, value in headers if value.strip() and _kind(name.strip()) == "secret"}
     return frozenset(each for each in found if len(each) >= SHORTEST_KNOWN)
 
 

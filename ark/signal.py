@@ -68,7 +68,7 @@ class Signal(msgspec.Struct, frozen=True, omit_defaults=True):
         features: Facts about the market, such as `bar`, `short_interest` or `catalyst`.
         metadata: Whatever the sender wants to find again; ARK does not read it.
         traceparent: The span of the sender's own trace that caused the signal, by the W3C's Trace Context. It comes
-            back with the outcome.
+            back with the outcome, and is the parent of the spans that are exported (`traces.otlp_endpoint`).
         tracestate: What belongs to it, by the same specification; only beside a `traceparent`.
     """
 

@@ -302,7 +302,7 @@ def trace_document(
     Args:
         record: What the gateway's journal holds of it.
         now: Seconds since the epoch.
-        pipeline: The agents that it passes or passed, in order.
+        pipeline: The agents that it passes or passed, in order; none where that is not known any more.
         versions: See `ark.continuity.faults`.
         live: What the gateway knows besides, where it has not ended; None where no node runs.
     """
@@ -335,7 +335,8 @@ def trace_document(
     document.spans = _stays(document, spans)
     document.where = None if ended else _where(record, live, now)
     document.total_ms = _ms(_end_of(document, spans, now) - record.accepted_at)
-    document.continuity = _continuity(document, spans, fault, pipeline, versions)
+    names = pipeline or [span.agent for span in spans]
+    document.continuity = _continuity(document, spans, fault, names, versions)
     return document
 
 

@@ -78,6 +78,9 @@ PLACES = {
     "ARK_HOME": "the node's home, like `--home`",
     "ARK_CONFIG": "the configuration file, like `--config`",
     "WATCHDOG_WEBHOOK_TOKEN": "the bearer token for `watchdog.webhook`, where no file is named",
+    "OTEL_EXPORTER_OTLP_HEADERS": "headers for `traces.otlp_endpoint`, where no file is named, as `NAME=VALUE,...`",
+    "OTEL_SERVICE_NAME": "the name of the service in traces, instead of `ark`",
+    "OTEL_RESOURCE_ATTRIBUTES": "what else traces say of where they come from, as `NAME=VALUE,...`",
     "REDIS_PASSWORD": "the password of `redis.url`, where `REDIS_URL` holds none; no settings file keeps it",
     "XDG_STATE_HOME": "without `ARK_HOME`, the home is `ark` in this folder (`~/.local/state`)",
 }

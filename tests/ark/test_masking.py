@@ -298,5 +298,6 @@ def test_variables_that_hold_secrets_are_known() -> None:
         "SHORT_TOKEN": "abc",
         "HOME": "/root",
         "REDIS_URL": f"redis://:{CORE}2@127.0.0.1:6379",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-tenant=production-of-ark,authorization=Bearer%20{CORE}3, api-key={CORE}4",
     }
-    assert secrets_of_environment(environment) == {CORE, f"{CORE}2"}
+    assert secrets_of_environment(environment) == {CORE, f"{CORE}2", f"{CORE}3", f"{CORE}4"}
