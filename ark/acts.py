@@ -20,6 +20,10 @@ _ANSWER_S = 15.0
 """So long may an act take: supervisors answer when the child has come to where it was sent."""
 _OWN_ANSWER_S = 0.3
 """The same where the exporter itself is to go, which will not be there to hear of it."""
+_LIST_S = 2.0
+"""So long may the list of what is held take."""
+_MOST_LISTED = 50
+"""So many of the held signals are listed, the oldest first."""
 _MOST_ACTS = 16
 """So many acts may be under way."""
 _MOST_WAITING = 16
@@ -170,6 +174,21 @@ class ActDesk:
         finally:
             self._acts -= 1
 
+    async def held(self) -> list[dict[str, Any]]:
+        """The signals that wait for a person's word, the oldest first, as the operation `held` has them.
+
+        Raises:
+            Refused: The gateway does not answer.
+        """
+        try:
+            answer = await self._line.ask("held", within_s=_LIST_S, limit=_MOST_LISTED)
+        except RequestError as error:
+            raise _in_http(error) from None
+        except NodeError as error:
+            raise Refused(503, str(error), retry_s=1) from None
+        found: list[dict[str, Any]] = answer["held"]
+        return found
+
     async def _pass_on(self, act: Act, token: Token) -> dict[str, Any]:
         goes_itself = act.agent == self._own_name and act.op in ("restart", "stop")
         fields: Mapping[str, str] = {
@@ -184,8 +203,7 @@ class ActDesk:
                 **fields,
             )
         except RequestError as error:
-            status = _STATUSES.get(error.code, 400)
-            raise Refused(status, str(error), field=error.field, retry_s=1 if status == 503 else None) from None
+            raise _in_http(error) from None
         except NodeError as error:
             if goes_itself:
                 return {"agent": act.agent, "state": "starting" if act.op == "restart" else "stopped"}
@@ -206,3 +224,8 @@ class ActDesk:
             await self._wait(min(_LONGEST_WAIT_S, 0.1 * 2 ** len(self._wrong)))
         finally:
             self._waiting -= 1
+
+
+def _in_http(error: RequestError) -> Refused:
+    status = _STATUSES.get(error.code, 400)
+    return Refused(status, str(error), field=error.field, retry_s=1 if status == 503 else None)

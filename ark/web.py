@@ -104,6 +104,9 @@ class Desk(Protocol):
     async def do(self, act: Act, token: Token) -> dict[str, Any]:
         """Have an act done."""
 
+    async def held(self) -> list[dict[str, Any]]:
+        """What waits for a person's word."""
+
 
 def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[BaseException], None]) -> ASGIApp:
     """The application.
@@ -198,6 +201,11 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
         token = await desk.admit(request.headers.get("authorization", ""))
         return document({"ok": True, "by": token.name, "role": token.role.value})
 
+    async def act_held(request: Request) -> Response:
+        check_origin(request.headers)
+        await desk.admit(request.headers.get("authorization", ""))
+        return document({"held": await desk.held()})
+
     async def decline(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
         headers = {"retry-after": str(error.retry_s)} if error.retry_s else {}
@@ -218,6 +226,7 @@ def application(view: View, desk: Desk, files: StaticFiles, note: Callable[[Base
         "/slos": slos,
         "/traces/{trace_id}": trace,
         "/act/check": act_check,
+        "/act/held": act_held,
     }
     paths = [*routes, "/act"]
 

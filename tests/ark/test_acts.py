@@ -247,6 +247,17 @@ def test_of_an_act_without_an_answer_nobody_knows_whether_it_was_done(scene: Sce
     assert "may have been done" in error.error
 
 
+def test_what_is_held_is_listed_as_the_gateway_has_it(scene: Scene) -> None:
+    scene.line.answer = {"v": 1, "id": 1, "ok": True, "held": [{"trace_id": "t"}]}
+    assert run(scene.desk.held()) == [{"trace_id": "t"}]
+    assert [op for op, _ in scene.line.asked] == ["held"]
+
+    scene.line.answer = NodeError("no answer")
+    assert refused(scene.desk.held()).status == 503
+    scene.line.answer = RequestError("the journal cannot be opened", code="busy")
+    assert refused(scene.desk.held()).error == "the journal cannot be opened"
+
+
 def test_who_sends_the_exporter_itself_away_gets_his_answer_before_it_goes(scene: Scene) -> None:
     scene.line.answer = NodeError("no answer")
 

@@ -85,6 +85,9 @@ class Desk:
         self.done.append((act, token.name))
         return {"halted": True}
 
+    async def held(self) -> list[dict[str, Any]]:
+        return [{"trace_id": "t"}]
+
 
 class Server:
     """The server, and what stands behind it."""
@@ -323,6 +326,12 @@ def test_a_token_can_be_tried_out(server: Server) -> None:
         "role": "operator",
     }
     assert server.ask("/act/check", Authorization="Bearer wrong").status == 401
+
+
+def test_what_waits_for_a_persons_word_is_for_persons_with_a_token(server: Server) -> None:
+    assert server.ask("/act/held", Authorization="Bearer right").json == {"held": [{"trace_id": "t"}]}
+    assert server.ask("/act/held").status == 401
+    assert server.ask("/act/held", Authorization="Bearer right", Origin="http://evil.example").status == 403
 
 
 def test_nothing_is_done_without_one(server: Server) -> None:
