@@ -10,6 +10,11 @@ window.probe = {
     return Object.fromEntries(rows.map((row) => [row.cells[0].textContent, texts(row)]));
   },
 
+  /** The texts of each row's cells. */
+  texts(rows) {
+    return [...document.querySelectorAll(rows)].map((row) => [...row.cells].map((cell) => cell.textContent));
+  },
+
   /** Everything that the keyboard must reach now. */
   focusable() {
     const open = document.querySelector("dialog[open]");

@@ -65,7 +65,22 @@ export function write(node, text) {
 
 /** Show or hide. */
 export function show(node, visible) {
-  if (node.hidden === visible) node.hidden = !visible;
+  if (node.hidden !== visible) return;
+  const focused = node.contains(document.activeElement);
+  node.hidden = !visible;
+  if (focused) focusNear(node);
+}
+
+/** Show some and hide others: pairs of an element and whether it is visible. What comes, comes before what goes. */
+export function swap(pairs) {
+  for (const [node, visible] of pairs) if (visible) show(node, true);
+  for (const [node, visible] of pairs) if (!visible) show(node, false);
+}
+
+/** Have who was there with the keyboard go on beside what is gone, and not at the top of the page. */
+export function focusNear(node, parent = node.parentElement) {
+  const beside = parent?.querySelector(":scope > button:not([hidden])");
+  (beside ?? parent?.closest("section")?.querySelector("h2"))?.focus();
 }
 
 /** A cell of a table; its label stands before it where the table is shown as cards. */
@@ -107,8 +122,7 @@ export function keyed(parent, items, keyOf, create, update) {
     parts.delete(key);
     const focused = part.node.contains(document.activeElement);
     part.node.remove();
-    // Who was there with the keyboard goes on at the section's heading, not at the top of the page.
-    if (focused) parent.closest("section")?.querySelector("h2")?.focus();
+    if (focused) focusNear(part.node, parent);
   }
 }
 

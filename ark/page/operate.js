@@ -1,7 +1,6 @@
 // What an operator may do here, once he has shown his token. Without one this page only reads.
 
-import { keyed, make, show, write } from "./dom.js";
-import { clock, many } from "./words.js";
+import { focusNear, show, write } from "./dom.js";
 
 const KEPT = "ark-operator";
 
@@ -36,15 +35,15 @@ export class Operator {
    */
   constructor(hooks) {
     this.hooks = hooks;
+    this.name = "";
     this.token = null;
-    this.by = "";
     this.held = [];
-    this.heldFor = "";
+    this.heldAs = "";
     this.wanted = null;
-    this.tokenDialog = new Form("token-dialog", () => this.#submitToken());
-    this.actDialog = new Form("act-dialog", () => this.#submitAct());
-    const kept = read();
-    if (kept) this.#use(kept.token, kept.by).catch(() => this.forget());
+    this.tokenDialog = new Dialog("token-dialog", () => this.#take());
+    this.actDialog = new Dialog("act-dialog", () => this.#do());
+    const kept = sessionStorage.getItem(KEPT);
+    if (kept) this.#use(kept).catch((error) => error.status === 401 && this.forget());
   }
 
   /** Whether there is one. */
@@ -52,164 +51,136 @@ export class Operator {
     return this.token !== null;
   }
 
-  /** Ask for the token, or forget it. */
+  /** Ask for the token; where there is one, forget it. */
   open() {
-    if (this.isOn) {
-      this.forget();
-      this.hooks.said("The token is forgotten; this page only reads");
-    } else {
+    if (!this.isOn) {
       this.tokenDialog.open();
+      return;
     }
+    this.forget();
+    this.hooks.said("The token is forgotten; this page only reads");
   }
 
   /** Forget the token. */
   forget() {
     this.token = null;
     this.held = [];
-    this.heldFor = "";
+    this.heldAs = "";
     sessionStorage.removeItem(KEPT);
     this.hooks.changed();
   }
 
-  /** Ask whether something is to be done: `{op, agent}` or `{op, trace_id, symbol}`. */
-  act(what) {
-    if (!what) return;
-    const kind = ACTS[what.op];
-    this.wanted = what;
-    const subject = what.agent ?? what.symbol ?? "";
-    write(document.getElementById("act-title"), `${kind.title} ${subject}`.trim());
-    write(document.getElementById("act-text"), kind.text);
-    const confirm = document.querySelector("#act-dialog .confirm");
-    show(confirm, Boolean(kind.confirm));
+  /** Ask whether something is to be done: `{op}`, `{op, agent}` or `{op, trace_id, symbol}`. */
+  act(wanted) {
+    const { title, text, confirm, danger } = ACTS[wanted.op];
+    const whole = `${title} ${wanted.agent ?? wanted.symbol ?? ""}`.trim();
+    this.wanted = wanted;
+    write(document.getElementById("act-title"), whole);
+    write(document.getElementById("act-text"), text);
+    document.getElementById("reason").value = "";
     const box = document.getElementById("confirmed");
     box.checked = false;
-    box.required = Boolean(kind.confirm);
-    write(confirm.querySelector("label"), kind.confirm ?? "");
-    document.getElementById("reason").value = "";
-    const button = document.querySelector("#act-dialog button[type=submit]");
-    write(button, `${kind.title} ${subject}`.trim());
-    button.classList.toggle("danger", Boolean(kind.danger));
+    box.required = Boolean(confirm);
+    show(box.parentElement, Boolean(confirm));
+    write(box.parentElement.querySelector("label"), confirm);
+    const button = document.querySelector("#act-dialog [type=submit]");
+    write(button, whole);
+    button.classList.toggle("danger", Boolean(danger));
     this.actDialog.open();
   }
 
   /** Look at a new document: has what is held changed? */
   see(state) {
-    const sign = `${state.signals?.held ?? 0} ${state.signals?.accepted ?? 0}`;
-    if (!this.isOn || sign === this.heldFor) return;
-    this.heldFor = sign;
-    if (!state.signals?.held) this.held = [];
-    else this.#askHeld();
+    const { held, accepted } = state.signals;
+    const sign = `${held} of ${accepted}`;
+    if (!this.isOn || sign === this.heldAs) return;
+    this.heldAs = sign;
+    if (held) this.#askHeld();
+    else this.held = [];
   }
 
-  /** Draw what only an operator has. */
-  draw(isLive) {
-    write(document.getElementById("operate"), this.isOn ? "Stop operating" : "Operate");
-    for (const node of document.querySelectorAll("p.operator-only, th.operator-only")) show(node, this.isOn);
-    const section = document.getElementById("held");
-    show(section, this.held.length > 0);
-    write(
-      section.querySelector("p"),
-      `${many(this.held.length, "signal")}; without an answer by its deadline each is refused.`,
-    );
-    keyed(
-      section.querySelector("ul"),
-      this.held,
-      (each) => each.trace_id,
-      (each) => {
-        const head = make("p", {}, make("strong", { text: each.symbol }), ` ${each.reason ?? ""}`);
-        const until = make("p", {
-          class: "quiet",
-          text: `asked by ${each.agent}, until ${clock(each.until)}; trace ${each.trace_id}`,
-        });
-        const buttons = make("p", { class: "tools" });
-        for (const op of ["approve", "refuse"]) {
-          const button = make("button", {
-            type: "button",
-            text: ACTS[op].title,
-            "aria-label": `${ACTS[op].title} ${each.symbol}, trace ${each.trace_id.slice(0, 8)}`,
-          });
-          button.addEventListener("click", () => this.act({ op, trace_id: each.trace_id, symbol: each.symbol }));
-          buttons.append(button);
-        }
-        return { node: make("li", {}, head, until, buttons) };
-      },
-      () => {},
-    );
-    for (const button of document.querySelectorAll(".operator-only button, .held button, #problems li > button"))
-      button.disabled = !isLive;
-  }
-
-  async #use(token, by) {
-    await ask("/act/check", token);
+  async #use(token) {
+    const answer = await ask("/act/check", token);
     this.token = token;
-    this.by = by;
-    sessionStorage.setItem(KEPT, JSON.stringify({ token, by }));
+    this.name = answer.by;
+    sessionStorage.setItem(KEPT, token);
     this.hooks.changed();
   }
 
-  async #submitToken() {
+  async #take() {
     const field = document.getElementById("token");
-    await this.#use(field.value.trim(), document.getElementById("by").value.trim());
+    await this.#use(field.value.trim());
     field.value = "";
-    this.hooks.said("This page can operate the node now");
+    this.hooks.said(`This page operates the node as ${this.name}`);
   }
 
-  async #submitAct() {
-    const { symbol, label, ...fields } = this.wanted;
+  async #do() {
+    const { op, agent, trace_id, symbol } = this.wanted;
     const reason = document.getElementById("reason").value.trim();
-    try {
-      await ask("/act", this.token, { ...fields, reason, by: this.by });
-    } catch (error) {
-      if (error.status === 401) this.forget();
-      throw error;
-    }
-    this.hooks.said(`Done: ${ACTS[fields.op].title} ${fields.agent ?? symbol ?? ""}`.trim());
-    this.heldFor = "";
+    await this.#ask("/act", { op, agent, trace_id, reason });
+    this.heldAs = "";
+    this.hooks.said(`Done: ${ACTS[op].title} ${agent ?? symbol ?? ""}`.trim());
   }
 
   async #askHeld() {
     try {
-      const answer = await ask("/act", this.token, { op: "held" });
-      this.held = answer.held ?? [];
-    } catch (error) {
-      this.held = [];
-      if (error.status === 401) this.forget();
+      this.held = (await this.#ask("/act/held")).held;
+    } catch {
+      this.held = []; // the next document asks again
+      this.heldAs = "";
     }
     this.hooks.changed();
+  }
+
+  async #ask(path, body) {
+    try {
+      return await ask(path, this.token, body);
+    } catch (error) {
+      if (error.status === 401) this.forget();
+      throw error;
+    }
   }
 }
 
 /** A dialog with one question: it stays until the answer has been taken, and says in words what went wrong. */
-class Form {
+class Dialog {
   constructor(id, submit) {
-    this.dialog = document.getElementById(id);
-    this.error = this.dialog.querySelector(".error");
+    this.node = document.getElementById(id);
+    this.error = this.node.querySelector(".error");
+    this.button = this.node.querySelector("[type=submit]");
     this.submit = submit;
-    this.dialog.querySelector(".cancel").addEventListener("click", () => this.dialog.close());
-    this.dialog.querySelector("form").addEventListener("submit", (event) => {
+    this.opener = null;
+    this.node.querySelector(".cancel").addEventListener("click", () => this.node.close());
+    this.node.addEventListener("close", () => {
+      // The button that has opened it may be gone, since it has done what it says.
+      if (!this.opener.checkVisibility()) focusNear(this.opener);
+    });
+    this.node.querySelector("form").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();
     });
   }
 
   open() {
+    this.opener = document.activeElement;
     show(this.error, false);
-    this.dialog.showModal();
-    this.dialog.querySelector("input").focus();
+    this.node.showModal();
+    this.node.querySelector("input").focus();
   }
 
   async #send() {
-    const button = this.dialog.querySelector("button[type=submit]");
     show(this.error, false);
-    button.disabled = true;
+    this.button.disabled = true;
+    this.node.setAttribute("aria-busy", "true");
     try {
       await this.submit();
-      this.dialog.close();
+      this.node.close();
     } catch (error) {
       write(this.error, error.message);
       show(this.error, true);
     } finally {
-      button.disabled = false;
+      this.button.disabled = false;
+      this.node.removeAttribute("aria-busy");
     }
   }
 }
@@ -226,36 +197,15 @@ async function ask(path, token, body) {
   try {
     answer = await fetch(path, request);
   } catch {
-    throw new Error(
-      "The node does not answer. Nothing is known of what became of it; look at the page, then try again.",
-    );
+    throw new Error("The node does not answer. Look at the page for what became of it, before you try again.");
   }
   const content = await answer.json().catch(() => ({}));
   if (answer.ok) return content;
-  const error = content.error;
-  const said = typeof error === "string" ? error : error?.message;
-  const meanings = {
-    401: "The token is not the operator's of this node, or not any more.",
-    403: "That is not allowed to this token.",
-    429: "Too many tries; wait a little.",
-    503: "The front door does not answer now; try again in a moment.",
-  };
-  const failure = new Error(
-    said ? sentence(said) : (meanings[answer.status] ?? `The node answers ${answer.status}.`),
-  );
+  const failure = new Error(sentence(content.error ?? `the node answers ${answer.status}`));
   failure.status = answer.status;
   throw failure;
 }
 
 function sentence(text) {
-  const whole = text.trim();
-  return `${whole[0]?.toUpperCase() ?? ""}${whole.slice(1)}${/[.!?]$/.test(whole) ? "" : "."}`;
-}
-
-function read() {
-  try {
-    return JSON.parse(sessionStorage.getItem(KEPT));
-  } catch {
-    return null;
-  }
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

@@ -2,7 +2,7 @@
 
 import { follow } from "./live.js";
 import { drawCharts } from "./charts.js";
-import { draw, show, write } from "./dom.js";
+import { draw, show, swap, write } from "./dom.js";
 import { Operator } from "./operate.js";
 import * as panels from "./panels.js";
 import { openTrace } from "./trace.js";
@@ -101,11 +101,13 @@ function drawAll() {
   document.title = `${judged.title} – ARK`;
   drawPause(now);
   panels.drawSeen(seen);
-  operator.draw(link.live);
+  panels.drawOperator(operator, link.live);
   if (!state) return;
   panels.drawProblems(found, operator.isOn && link.live, (what) => operator.act(what), now / 1000);
-  show(document.getElementById("halt"), operator.isOn && !state.node.halted);
-  show(document.getElementById("resume"), operator.isOn && state.node.halted);
+  swap([
+    [document.getElementById("halt"), operator.isOn && !state.node.halted],
+    [document.getElementById("resume"), operator.isOn && state.node.halted],
+  ]);
   drawTree(state.children ?? [], operator.isOn, (op, child) => operator.act({ op, agent: child.name }), now);
   panels.drawRollout(state.rollout);
   panels.drawObjectives(state.slos ?? []);
@@ -156,7 +158,6 @@ function drawLink(now) {
 
 function drawPause(now) {
   const button = document.getElementById("pause");
-  button.setAttribute("aria-pressed", String(Boolean(paused)));
   document.body.classList.toggle("paused", Boolean(paused));
   write(button, paused ? "Go on" : "Pause");
   const said = document.getElementById("said");

@@ -1,7 +1,7 @@
 // The other parts of the page: what is wrong, outcomes, objectives, the account, a rollout, what was seen.
 
 import { cell, draw, figures, icon, keyed, make, show, write } from "./dom.js";
-import { clock, count, fixed, milliseconds, newest, parts, percent, signed, span, words } from "./words.js";
+import { clock, count, fixed, milliseconds, newest, parts, percent, price, signed, span, words } from "./words.js";
 
 const OUTCOME_SHAPES = {
   executed: "good",
@@ -40,6 +40,8 @@ export function drawVerdict(verdict) {
  */
 export function drawProblems(problems, operating, act, now) {
   show(document.getElementById("problems"), problems.length > 0);
+  const isWrong = problems.some((problem) => problem.severity !== "note");
+  write(document.getElementById("problems-title"), isWrong ? "What is wrong, and what to type" : "Good to know");
   keyed(
     document.querySelector("#problems ul"),
     problems,
@@ -83,7 +85,10 @@ function drawAdvice(list, advice) {
     (text) => text,
     (text) => {
       const node = make("li");
-      for (const part of parts(text)) node.append(part.command ? command(part.command) : part.text);
+      for (const part of parts(text)) {
+        if (part.command) node.append(command(part.command));
+        else node.append(part.code ? make("code", { text: part.code }) : part.text);
+      }
       return { node };
     },
     () => {},
@@ -188,19 +193,11 @@ export function drawObjectives(slos) {
         filled: make("span"),
         budget: make("p", { class: "budget" }),
         left: make("span"),
-        burn: make("p", { class: "quiet" }),
       };
       part.state.append(part.shape, part.word);
       part.meter.append(part.filled);
       part.budget.append(part.meter, part.left);
-      part.node = make(
-        "li",
-        {},
-        make("div", { class: "row" }, part.name, part.state),
-        part.now,
-        part.budget,
-        part.burn,
-      );
+      part.node = make("li", {}, make("div", { class: "row" }, part.name, part.state), part.now, part.budget);
       return part;
     },
     (part, slo) => {
@@ -211,23 +208,22 @@ export function drawObjectives(slos) {
       write(part.word, slo.state);
       write(part.now, standing(slo));
       const left = slo.budget?.remaining;
-      const known = left !== null && left !== undefined;
+      const known = Number.isFinite(left);
       show(part.budget, known);
-      if (known) {
-        part.filled.style.width = `${Math.max(0, Math.min(1, left)) * 100}%`;
-        part.meter.classList.toggle("low", left < 0.25);
-        const gone = left < 0 ? `overspent by ${percent(-left)}` : `${percent(left)} left`;
-        write(part.left, `error budget: ${gone}`);
-      }
-      const rates = Object.entries(slo.burn?.rates ?? {}).filter(([, rate]) => Number.isFinite(rate));
-      show(part.burn, rates.length > 0);
-      const chosen = rates.filter(([name]) => ["5m", "1h", "6h", "3d"].includes(name));
-      write(
-        part.burn,
-        `burn rate ${chosen.map(([name, rate]) => `${fixed(rate, rate < 10 ? 1 : 0)}× in ${name}`).join(", ")}`,
-      );
+      if (!known) return;
+      part.filled.style.width = `${Math.max(0, Math.min(1, left)) * 100}%`;
+      part.meter.classList.toggle("low", left < 0.25);
+      const gone = left < 0 ? `overspent by ${percent(-left)}` : `${percent(left)} left`;
+      write(part.left, `error budget: ${gone}, ${burning(slo.burn.rates)}`);
     },
   );
+}
+
+/** How many times faster than it may the budget is spent, in a short window and in a long one. */
+function burning(rates) {
+  const known = ["5m", "6h"].filter((name) => Number.isFinite(rates[name]));
+  const told = known.map((name) => `${fixed(rates[name], 1)}× in ${name}`);
+  return told.length ? `burns ${told.join(", ")}` : "nothing to burn it";
 }
 
 function standing(slo) {
@@ -288,8 +284,8 @@ export function drawAccount(account) {
       write(row.symbol, position.symbol);
       write(row.side, position.side);
       write(row.quantity, position.quantity);
-      write(row.entry, fixed(position.entry_price));
-      write(row.price, fixed(position.price));
+      write(row.entry, price(position.entry_price));
+      write(row.price, price(position.price));
       write(row.value, fixed(position.value));
       write(row.profit, signed(position.profit));
       row.profit.className = `number ${gain(position.profit)}`;
@@ -379,6 +375,60 @@ export function drawSeen(entries) {
     (entry) => ({ node: make("li", {}, make("time", { text: clock(entry.at / 1000) }), ` ${entry.text}`) }),
     () => {},
   );
+}
+
+/**
+ * What only an operator has.
+ * @param {Operator} operator
+ * @param {boolean} isLive Whether the node is heard: otherwise nothing can be done.
+ */
+export function drawOperator(operator, isLive) {
+  write(document.getElementById("operate"), operator.isOn ? `Stop operating as ${operator.name}` : "Operate");
+  for (const node of document.querySelectorAll("p.operator-only, th.operator-only")) show(node, operator.isOn);
+  const section = document.getElementById("held");
+  show(section, operator.held.length > 0);
+  keyed(
+    section.querySelector("ul"),
+    operator.held,
+    (held) => held.trace_id,
+    (held) => {
+      const buttons = make("p", { class: "tools" });
+      for (const [op, label] of [
+        ["approve", "Approve"],
+        ["refuse", "Refuse"],
+      ]) {
+        const name = `${label} ${held.symbol}, trace ${held.trace_id.slice(0, 8)}`;
+        const button = make("button", { type: "button", text: label, "aria-label": name });
+        button.addEventListener("click", () => operator.act({ op, trace_id: held.trace_id, symbol: held.symbol }));
+        buttons.append(button);
+      }
+      const asked = `${held.agent} asks; without an answer until ${clock(held.until)} it is refused`;
+      const lines = details(held.details).map((text) => make("li", { text }));
+      return {
+        node: make(
+          "li",
+          {},
+          make("p", {}, make("strong", { text: held.symbol }), ` ${held.reason}`),
+          make("p", { class: "quiet", text: `${asked}. Trace ${held.trace_id}` }),
+          make("ul", {}, ...lines),
+          buttons,
+        ),
+      };
+    },
+    () => {},
+  );
+  const only = ".operator-only button, .held button, .problems > li > button";
+  for (const button of document.querySelectorAll(only)) button.disabled = !isLive;
+}
+
+/** What a person is to judge by: the figures of what is held, and the rules that complain. */
+function details(held) {
+  const figures = Object.entries(held ?? {}).filter(([, value]) => value !== null && typeof value !== "object");
+  const complaints = [...(held?.decision?.violations ?? []), ...(held?.decision?.warnings ?? [])];
+  return [
+    ...figures.map(([key, value]) => `${words(key)}: ${value}`),
+    ...complaints.map((each) => `${each.rule}: ${each.message}`),
+  ];
 }
 
 /** Which version of ARK speaks, and for how long it has run. */

@@ -18,9 +18,7 @@ export async function openTrace(id) {
   try {
     const answer = await fetch(`/traces/${encodeURIComponent(id)}`, { cache: "no-store" });
     const body = await answer.json();
-    told = body.trace_id
-      ? tell(body)
-      : [trouble(body.error?.message ?? body.error ?? "The node does not tell of it.")];
+    told = body.trace_id ? tell(body) : [trouble(body.error ?? "The node does not tell of it.")];
   } catch {
     told = [trouble("The node does not answer. Try again when the connection is back.")];
   }
@@ -39,13 +37,13 @@ function tell(trace) {
     [
       { term: "Symbol", value: trace.symbol },
       { term: "Outcome", value: words(trace.status ?? trace.state) },
-      { term: "Reason", value: trace.reason },
       { term: "Accepted", value: trace.accepted_at ? clock(trace.accepted_at) : "" },
       { term: trace.ended_at ? "Took" : "So far", value: `${fixed(trace.total_ms, 1)} ms` },
       { term: "Sent", value: trace.attempts > 1 ? `${trace.attempts} times` : "" },
     ].filter((pair) => pair.value),
   );
   const told = [list];
+  if (trace.reason) told.push(make("p", { text: trace.reason }));
   if (trace.state === "unknown") return [trouble("No signal with this trace id was ever accepted here.")];
   if (trace.where) told.push(make("p", { text: whereabouts(trace.where) }));
   if (trace.spans?.length) told.push(timeline(trace.spans));

@@ -1,6 +1,6 @@
 // The processes of the node: one row each, parents before children.
 
-import { cell, draw, icon, keyed, make, show, write } from "./dom.js";
+import { cell, draw, icon, keyed, make, show, swap, write } from "./dom.js";
 import { count, span } from "./words.js";
 
 const REPLACED_MS = 30_000;
@@ -99,11 +99,5 @@ function drawButtons(row, operating) {
     release: operating && state === "isolated",
     restart: operating && kind !== "supervisor" && state === "running",
   };
-  const focused = Object.entries(row.operations).find(([, button]) => button === document.activeElement)?.[0];
-  for (const [op, button] of Object.entries(row.operations)) show(button, wanted[op]);
-  // The button under the fingers is gone: go on at the one that took its place.
-  if (focused && !wanted[focused])
-    Object.values(row.operations)
-      .find((button) => !button.hidden)
-      ?.focus();
+  swap(Object.entries(row.operations).map(([op, button]) => [button, wanted[op]]));
 }

@@ -42,7 +42,13 @@ export function fixed(value, digits = 2) {
   return number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-/** The same with its sign, which a gain has, too. */
+/** A price, with more digits where it is small. */
+export function price(value) {
+  const number = Math.abs(Number(value));
+  return fixed(value, number >= 1 || !number ? 2 : 6);
+}
+
+/** A number with its sign, which a gain has, too. */
 export function signed(value, digits = 2) {
   const text = fixed(value, digits);
   return Number(value) > 0 ? `+${text}` : text.replace("-", "−");
@@ -71,16 +77,19 @@ export function words(name) {
     .replace(/\bhrm\b/, "HRM");
 }
 
-/** Split a text into what is read and what is typed: `{text}` and `{command}`. */
+const TYPED = /`([^`]+)`|\b((?:supervisor|ark-run) [a-z-]+(?: [^;,.()]+)?)/g;
+
+/** Split a text into what is read and what is typed: `{text}`, `{code}` and `{command}`. */
 export function parts(text) {
   const found = [];
   let end = 0;
-  for (const match of String(text ?? "").matchAll(/`([^`]+)`|\b((?:supervisor|ark-run) [a-z-]+(?: [^;,.()]+)?)/g)) {
+  for (const match of text.matchAll(TYPED)) {
+    const typed = (match[1] ?? match[2]).trim();
     if (match.index > end) found.push({ text: text.slice(end, match.index) });
-    found.push({ command: (match[1] ?? match[2]).trim() });
+    found.push(/^(supervisor|ark-run) /.test(typed) ? { command: typed } : { code: typed });
     end = match.index + match[0].length;
   }
-  if (end < String(text ?? "").length) found.push({ text: text.slice(end) });
+  if (end < text.length) found.push({ text: text.slice(end) });
   return found;
 }
 
