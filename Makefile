@@ -19,7 +19,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help start test lint docs seal unseal services chaos soak seeds bench clean
+.PHONY: help start test lint docs screenshot seal unseal services chaos soak seeds bench clean
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -41,6 +41,9 @@ lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
 docs: $(VENV)/.installed-test ## write the generated tables of docs/ and the files of deployment/ anew
 	$(BIN)/python -m docs.generate
 	$(BIN)/python -m deployment.observability
+
+screenshot: $(VENV)/.installed-test ## take the README's picture of the page anew, in two minutes
+	ARK_SCREENSHOT=docs/page.png $(BIN)/python -m pytest tests/ark/test_page.py -k picture
 
 seal: $(VENV)/.installed ## sign the rules in graveyard/ after a change for good; KEY names the private key
 	$(BIN)/python -m ark.seal sign $(if $(KEY),--key "$(KEY)")
