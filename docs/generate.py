@@ -418,7 +418,7 @@ def monitoring_alerts() -> str:
                 alert.severity,
                 alert.hold or "at once",
                 alert.summary,
-                alert.action,
+                re.sub(r"{{ \$labels\.(\w+) }}", lambda match: match[1].upper(), alert.action),
             )
             for alert in group.alerts
         ]

@@ -50,7 +50,7 @@ INVARIANTS: tuple[Alert, ...] = (
         severity="page",
         summary="A signal ended without its whole row in the ledger",
         description="{{ $value | humanize }} signals of the last hour are not told of in full by the ledger.",
-        action="`ark-run audit verify` names what is missing; while the ledger is down, every plan is denied",
+        action="`ark-run audit verify`, then `ark-run dead-letters list --all`: what was given up on has no row",
         runbook="the-ledger",
         cases=(
             Case(

@@ -158,6 +158,15 @@ def test_the_rules_that_are_shipped_are_evaluated_and_call_nobody(watched: Watch
     assert watched.prometheus.query('ALERTS{alertstate="firing",severity="page"}') == []
 
 
+def test_a_halt_calls_somebody_until_trading_is_resumed(watched: Watched) -> None:
+    fires = 'ALERTS{alertname="ARKHalted",alertstate="firing",severity="page"}'
+
+    assert watched.node.run("ark-run", "halt", "--reason", "looking").returncode == 0
+    wait_until(lambda: watched.prometheus.value(fires) == 1, "the alert fires")
+    assert watched.node.run("ark-run", "resume", "--reason", "seen").returncode == 0
+    wait_until(lambda: watched.prometheus.value(fires) is None, "it is over")
+
+
 def test_a_point_of_a_latency_leads_to_a_trace(watched: Watched) -> None:
     """Prometheus asks for OpenMetrics, and so gets the traces behind the buckets."""
     now = float(watched.prometheus.ask("query", query="time()")["result"][1])
