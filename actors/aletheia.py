@@ -73,6 +73,7 @@ class Aletheia(Agent[Case]):
         for truth in truths(message):
             self._truths.put(truth, at)
         execution = message.execution
+        context.log.debug("outcome", symbol=message.signal.symbol, status=status)
         return self._append(
             Entry(
                 context.trace_id,
@@ -141,6 +142,7 @@ class Aletheia(Agent[Case]):
                 raise
             return known
         if entry.audit["disagreements"]:
+            context.log.warning("disagreement", symbol=entry.symbol, disagreements=entry.audit["disagreements"])
             context.count("ark_audit_disagreements_total")
             context.event(
                 "disagreement",

@@ -223,8 +223,11 @@ class HRM(Agent[Case]):
             self._books.drop_held(context.trace_id)
         decision = self._decision(verdict, setup, now, ruling, forged)
         self._figures.note(decision, proposal.action.kind)
+        symbol, rules = case.signal.symbol, decision.violations  # their messages tell of the account
         if not decision.approved:
+            context.log.info("denied", symbol=symbol, level=decision.level, rules=[each.rule for each in rules])
             return msgspec.structs.replace(case, decision=decision)
+        context.log.debug("approved", symbol=symbol, level=decision.level)
         return self._approve(case, proposal, decision, now, context)
 
     def _propose(self, case: Case, setup: Setup) -> Proposal:
@@ -326,6 +329,8 @@ class HRM(Agent[Case]):
             {"decision": msgspec.to_builtins(decision), "plan": plan},
         )
         self._books.save_held(context.trace_id, _encode(_Held(hold, proposal)))
+        rules = [each.rule for each in verdict.violations]
+        context.log.info("asks_a_person", symbol=action.symbol, rules=rules, until=hold.until)
         return hold
 
     def _approve(self, case: Case, proposal: Proposal, decision: Decision, now: float, context: Context) -> Case:

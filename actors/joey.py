@@ -67,6 +67,12 @@ class Joey(Agent[Case]):
         if message.refusal is not None:
             return message
         answer = self._search(message)
+        found = answer.setup
+        if found is None:
+            context.log.debug("no_setup", symbol=message.signal.symbol)
+        else:
+            symbol, pattern = message.signal.symbol, found.pattern
+            context.log.debug("setup", symbol=symbol, pattern=pattern, confidence=found.confidence)
         # He keeps no answers: what is sent again he finds again, and has counted already.
         if context.attempt == 1:
             setup = answer.setup

@@ -196,6 +196,8 @@ class Kenny(Agent[Case]):
         self._desk.settle(intent.client_order_id, context.trace_id, case.signal.symbol, "answered")
         if execution is not None:
             self._count(execution, context)
+            symbol, status, code = case.signal.symbol, execution.status, execution.code
+            context.log.info("order", symbol=symbol, status=status, code=code)
         if execution is None or execution.status not in EXECUTED:
             self._desk.end(intent.client_order_id)
         return _replace(case, execution=execution)
@@ -279,6 +281,7 @@ class Kenny(Agent[Case]):
             self._desk.intend(order_id, context.trace_id, symbol, answer.good_until)
         else:
             self._desk.settle(order_id, context.trace_id, symbol, "refused")
+            context.log.info("no_order", symbol=symbol, status=answer.status, code=answer.code)
         return answer
 
     def _examine(self, case: Case, context: Context) -> Plan | Execution:

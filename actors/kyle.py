@@ -124,15 +124,22 @@ class Kyle(Agent[Signal]):
         now = context.now()
         refusal = self._refuse(message, now)
         if refusal is not None:
-            return Case(signal=message, refusal=refusal)
+            return self._refused(message, refusal, context)
         bar = None
         if "bar" in message.features:
             try:
                 bar = _bar(message.features["bar"], now)
             except ValueError as error:
-                return Case(signal=message, refusal=("denied", f"features.bar: {error}"))
+                return self._refused(message, ("denied", f"features.bar: {error}"), context)
+        context.log.debug("taken", symbol=message.symbol, action=message.action)
         found = self._describe(message, bar, now, context)
         return Case(signal=_decide(message, found), market=found)
+
+    @staticmethod
+    def _refused(signal: Signal, refusal: tuple[str, str], context: Context) -> Case:
+        status, reason = refusal
+        context.log.info("refused", symbol=signal.symbol, status=status, reason=reason)
+        return Case(signal=signal, refusal=refusal)
 
     def _refuse(self, signal: Signal, now: float) -> tuple[str, str] | None:
         source = signal.source.strip().lower()

@@ -31,6 +31,7 @@ from ark.interventions import Done, record_all
 from ark.key_book import KeyBook
 from ark.keys import Caller, Refusal, Refusals
 from ark.letter_desk import LetterDesk
+from ark.level_desk import LevelDesk
 from ark.log import Log
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.meters import Meters
@@ -60,7 +61,9 @@ _RECORD_S = 0.25
 """An act is written down within so long, or logged as lost: whoever locks the file must not hold up the door."""
 _REBIND_S = 2.0
 _JOURNAL = "gateway.db"
-_WITHOUT_JOURNAL = frozenset({"status", "halt", "resume", "isolate", "release", "restart", "stop", "start"})
+_WITHOUT_JOURNAL = frozenset(
+    {"status", "halt", "resume", "isolate", "release", "restart", "stop", "start", "log_level"}
+)
 """What is answered also while the journal cannot be read or written."""
 
 
@@ -87,6 +90,13 @@ class GatewayWorker:
         self._traces: TraceDesk
         self._tree = TreeDesk(duty.name, self._pipeline, say=control.say, remember=self._remember)
         self._news = News(Log(self._home.logs / "supervision.log", config.logs.limits))
+        self._levels = LevelDesk(
+            self._home,
+            config.logs,
+            names=lambda: [each["name"] for each in self._tree.children],
+            note=self._news.note,
+            remember=self._remember,
+        )
         self._limits = Limits.of(config.slo)
         self._meters = self._open_meters() if config.metrics.enabled else None
         self._next_show = 0.0
@@ -376,6 +386,8 @@ class GatewayWorker:
                 return self._status()
             case "halt" | "resume":
                 return self._halt(request)
+            case "log_level":
+                return self._levels.answer(request, time.time())
             case "held" | "approve" | "refuse":
                 return self._held.answer(request, time.time())
             case "dead_letters" | "dead_letter" | "retry" | "drop":
@@ -422,9 +434,9 @@ class GatewayWorker:
         full = self._signals.full(1) if request.op == "retry" else ""
         return protocol.busy(full) if full else self._letters.answer(request, request.who)
 
-    def _remember(self, request: Request, subject: str = "") -> None:
+    def _remember(self, request: Request, subject: str = "", details: dict[str, Any] | None = None) -> None:
         """Keep who did what to whom: when what this round has written is committed, and before it is answered."""
-        self._done.append(_done(request, subject))
+        self._done.append(_done(request, subject, details))
 
     # What goes out
 
@@ -517,5 +529,5 @@ class GatewayWorker:
         self._box.beat(epoch=self._sent_epoch, handled=self._handled, received=self._handled, sent=self._sent)
 
 
-def _done(request: Request, subject: str = "") -> Done:
-    return Done(request.op, request.who, subject, request.reason.strip())
+def _done(request: Request, subject: str = "", details: dict[str, Any] | None = None) -> Done:
+    return Done(request.op, request.who, subject, request.reason.strip(), details or {})

@@ -31,11 +31,12 @@ from ark.engine import Engine
 from ark.errors import ArkError, BootError, NodeError
 from ark.home import Home
 from ark.key_book import KeyBook
-from ark.lineage import adopt_orphans, await_orphans, end, reap
+from ark.lineage import adopt_orphans, await_orphans, end, in_forked_child, reap
 from ark.log import Log, tidy
 from ark.notify import Notifier, Phase, Report
 from ark.privacy import redact
 from ark.storage import ROOM, STORAGE
+from ark.terminal import Terminal
 from ark.topology import ROOT, longest_stop_s, tree
 
 __all__ = ["Guardian"]
@@ -59,16 +60,28 @@ class Guardian:
     Args:
         home: The node's home.
         config: Its configuration.
-        say: Called with each line that a person at the terminal should see.
+        say: Called with each sentence that a person at the terminal should see.
         notifier: Tells systemd; nobody where absent.
+        put: Called with each line of the logs that such a person should see; where absent, none is shown.
+        colours: Whether those are coloured.
     """
 
     def __init__(
-        self, home: Home, config: Config, say: Callable[[str], None], notifier: Notifier | None = None
+        self,
+        home: Home,
+        config: Config,
+        say: Callable[[str], None],
+        notifier: Notifier | None = None,
+        *,
+        put: Callable[[str], None] | None = None,
+        colours: bool = False,
     ) -> None:
         self._home = home
         self._config = config
         self._speak = say
+        self._put = put
+        self._colours = colours
+        self._terminal: Terminal | None = None
         self._notifier = notifier or Notifier()
         self._report = Report(self._notifier.watchdog_s)
         self._round_s = min(_ROUND_S, (self._notifier.watchdog_s or 60.0) / 4)
@@ -122,11 +135,13 @@ class Guardian:
             self._make_room()
             self._check_seal()
             _preload()
+            self._open_terminal()
             self._start(engine, incarnation=1)
             self._watch(engine, wake)
         finally:
             engine.end()
             reap()
+            self._show()
             self._home.clear_run()
             with suppress(OSError):
                 self._home.node_file.unlink(missing_ok=True)
@@ -139,6 +154,19 @@ class Guardian:
     def _say(self, line: str) -> None:
         with suppress(OSError):  # where its output is a file on the full disk
             self._speak(line)
+
+    def _open_terminal(self) -> None:
+        """Begin to show what matters; who is forked later must not hold logs that are put aside and deleted."""
+        if self._put is not None:
+            names = _names(tree(self._config, ark.__version__))
+            as_json = self._config.logs.format == "json"
+            self._terminal = Terminal(self._home, names, self._put, as_json=as_json, colours=self._colours)
+            in_forked_child(self._terminal.close)
+
+    def _show(self) -> None:
+        if self._terminal is not None:
+            with suppress(OSError):  # where its output is a file on the full disk
+                self._terminal.show()
 
     def stop(self) -> None:
         """Begin an orderly stop."""
@@ -154,6 +182,7 @@ class Guardian:
         asked_at: float | None = None
         while True:
             self._tell(engine, phase, downfall)
+            self._show()
             sources: list[Any] = [engine.fileno(), engine.root_handle, wake]
             readable, _, _ = select.select(sources, [], [], self._round_s)
             reap()

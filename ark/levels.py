@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-__all__ = ["ALL", "LEVELS", "Level", "Shown", "Wish", "Wishes", "in_force", "number", "reset", "wish"]
+__all__ = ["ALL", "DEFAULT", "LEVELS", "Level", "Shown", "Wish", "Wishes", "in_force", "number", "reset", "wish"]
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -20,6 +20,8 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 """From the one that says most."""
 ALL = "all"
 """Stands for every process."""
+DEFAULT = "default"
+"""Stands for the configured level: takes a wish back."""
 
 
 class Wish(msgspec.Struct, frozen=True):

@@ -92,8 +92,7 @@ class Listener:
 
     def __init__(self, application: ASGIApp, limits: Limits | None = None) -> None:
         limits = limits or Limits()
-        logging.getLogger("uvicorn").addHandler(logging.NullHandler())
-        logging.getLogger("uvicorn").propagate = False  # a stranger's nonsense is no news
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)  # a stranger's nonsense is no news
         config = Config(
             application,
             http=partial(_Protocol, limits),  # type: ignore[arg-type]

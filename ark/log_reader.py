@@ -87,6 +87,8 @@ class LogReader:
 
     def _open(self) -> bool:
         """Open the files that are not open yet, down to the newest one that is; whether there were any."""
+        if self._parts and self._inode() == self._parts[-1].inode:
+            return False
         found: list[_Part] = []
         left = None if self._is_begun else self._reach
         for path in self._paths():
@@ -108,6 +110,12 @@ class LogReader:
         self._is_begun = self._is_begun or bool(found)
         self._parts += reversed(found)
         return bool(found)
+
+    def _inode(self) -> int | None:
+        try:
+            return os.stat(self._path).st_ino
+        except FileNotFoundError:
+            return None
 
     def _paths(self) -> list[Path]:
         """The log's files, the newest first."""

@@ -110,6 +110,7 @@ OPERATIONS: Mapping[str, frozenset[Role]] = {
     "dead_letter": _OPERATING,
     "retry": _OPERATING,
     "drop": _OPERATING,
+    "log_level": _OPERATING,
 }
 """Every operation, and the roles that may ask for it."""
 
@@ -130,6 +131,8 @@ class Request(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=MOST_HELD)] = MOST_HELD
     all: bool = False
     fresh: bool = False
+    level: Annotated[str, Meta(max_length=16)] = ""
+    for_s: Annotated[float, Meta(ge=0)] = 0.0
 
     @property
     def who(self) -> str:

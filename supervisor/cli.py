@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import time
@@ -18,9 +19,13 @@ from ark.client import Client
 from ark.commands.approve import login_name
 from ark.errors import NodeError
 from ark.home import Home, default_home
-from ark.moment import parse_moment
+from ark.levels import ALL, DEFAULT, LEVELS
+from ark.log_text import shown
+from ark.moment import parse_moment, parse_span
+from ark.terminal import wants_colours
 from supervisor import doctor, objectives
 from supervisor.history import History, Wanted
+from supervisor.log_view import LogView, WantedLines, level_lines
 from supervisor.rendering import STYLES, Status, absent, as_json, event_line, is_well, status_lines, tree_lines
 
 __all__ = ["EXIT_DEGRADED", "EXIT_ERROR", "EXIT_NOTHING_RUNS", "EXIT_OK", "EXIT_USAGE", "main"]
@@ -35,6 +40,7 @@ ORDER_TIMEOUT_S = 15.0
 """Longer than the node itself waits for a child to come to where it was sent."""
 REFRESH_S = 1.0
 LAST_EVENTS = 20
+LAST_LINES = 50
 FOLLOW_S = 0.2
 """How often a log that is followed is looked at."""
 
@@ -55,6 +61,11 @@ examples:
   supervisor restart kyle --reason "new settings"    an orderly stop and a start
   supervisor events --follow                         what happened, and what happens
   supervisor events --since 2h --kind alert,isolate  what happened lately, and of it only this
+  supervisor logs --follow                           what all processes write into their logs
+  supervisor logs kenny hrm --level warning          of these two, and from that level on
+  supervisor logs --trace TRACE_ID                   every line about one signal
+  supervisor log-level kenny debug --for 10m         have kenny write more for a while
+  supervisor log-level                               the levels in force
   supervisor doctor                                  what is wrong, why, and what to do next
   supervisor doctor joey                             the same about joey, with what came before
   supervisor slo                                     the service level objectives: state, budget, burn rates
@@ -76,6 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     try:
         arguments = _parser().parse_args(argv)
+        arguments.check(arguments)
     except SystemExit as end:  # argparse has said why
         return int(end.code or EXIT_OK)
     command: Callable[[argparse.Namespace], int] = arguments.run
@@ -96,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         place = places.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
         # Options may stand before or behind the command; only where they are given do they count.
         _add_common(place, home=argparse.SUPPRESS, as_json=argparse.SUPPRESS)
-        place.set_defaults(run=run)
+        place.set_defaults(run=run, check=lambda arguments: None)
         return place
 
     status = add("status", _status, "print one line for each child, and exit by how the node is")
@@ -121,6 +133,39 @@ def _parser() -> argparse.ArgumentParser:
     explain = add("doctor", _doctor, "say what is wrong, why, what came before, and what to do next")
     explain.add_argument("agent", metavar="AGENT", type=_text, nargs="?", help="only this child, and the node")
     add("slo", _slo, "print how the node stands with its service level objectives")
+    logs = add("logs", _logs, "print what the processes have written into their logs")
+    logs.add_argument("names", metavar="NAME", nargs="*", type=_text, help="only of these processes")
+    logs.add_argument("--level", choices=LEVELS, default="", help="from this level on")
+    logs.add_argument("--trace", type=str.lower, metavar="TRACE_ID", help="about this signal; a beginning will do")
+    logs.add_argument(
+        "--since", type=_moment, metavar="TIME", help="written since then: 90s, 10m, 2h, 1d, or an ISO time"
+    )
+    many = f"only the newest N (default: {LAST_LINES}, with --since or --trace all)"
+    logs.add_argument("--last", type=_count, metavar="N", help=many)
+    logs.add_argument("--follow", action="store_true", help="go on with what is written, until Ctrl-C")
+    level = add("log-level", _log_level, "show from which level on processes write, or change that while they run")
+    level.add_argument("name", metavar="NAME", nargs="?", type=_text, help=f"a process, or `{ALL}`")
+    level.add_argument(
+        "level",
+        nargs="?",
+        choices=(*LEVELS, DEFAULT),
+        metavar="LEVEL",
+        help=f"{', '.join(LEVELS)}; or `{DEFAULT}`, the configured one",
+    )
+    level.add_argument(
+        "--for",
+        dest="for_s",
+        type=_span,
+        metavar="TIME",
+        help="so long: 90s, 10m, 2h (default: until the next start)",
+    )
+    level.add_argument("--reason", type=_text, metavar="TEXT", help="why (optional)")
+
+    def check(arguments: argparse.Namespace) -> None:
+        if arguments.level in (None, DEFAULT) and arguments.for_s:
+            level.error("--for needs a level")
+
+    level.set_defaults(check=check)
     events = add("events", _events, "print what happened last")
     many = f"only the newest N (default: {LAST_EVENTS}, with --since all)"
     events.add_argument("--last", type=_count, metavar="N", help=many)
@@ -161,6 +206,13 @@ def _words(value: str) -> frozenset[str]:
 def _moment(value: str) -> float:
     try:
         return parse_moment(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _span(value: str) -> float:
+    try:
+        return parse_span(value)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -348,6 +400,44 @@ def _events(arguments: argparse.Namespace) -> int:
             if wanted.takes(event):
                 _print_event(event, arguments.json)
     history.close()
+    return EXIT_OK
+
+
+# Logs
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    if remote(arguments) is not None:
+        raise NodeError("the logs stand in the node's home", hint="call it where the node runs")
+    home = Home(arguments.home)
+    if not home.path.is_dir():
+        raise NodeError(f"there is no home at {home.path}", hint="name it with --home or ARK_HOME")
+    wanted = WantedLines(arguments.level, arguments.trace or "", arguments.since or 0.0)
+    last = arguments.last if arguments.last is not None else None if wanted.since or wanted.trace else LAST_LINES
+    view = LogView(home, arguments.names, wanted, last)
+    colours = wants_colours(sys.stdout, os.environ)
+    while True:
+        for line in view.read():
+            texts = [json.dumps(line)] if arguments.json else shown(line, colours=colours)
+            print("\n".join(texts), flush=True)
+        if not arguments.follow:
+            break
+        time.sleep(FOLLOW_S)
+    view.close()
+    return EXIT_OK
+
+
+def _log_level(arguments: argparse.Namespace) -> int:
+    words: dict[str, Any] = {"agent": arguments.name} if arguments.name else {}
+    if arguments.level:
+        words |= {"level": arguments.level, "reason": arguments.reason or "", "by": login_name()}
+        words |= {"for_s": arguments.for_s} if arguments.for_s else {}
+    with _reach(arguments, STATUS_TIMEOUT_S) as client:
+        reply = client.request("log_level", **words)
+    found = reply["levels"]
+    if arguments.name not in (None, ALL):
+        found = [each for each in found if each["name"] == arguments.name]
+    print(json.dumps(found, indent=2) if arguments.json else "\n".join(level_lines(found)))
     return EXIT_OK
 
 

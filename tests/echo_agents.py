@@ -27,6 +27,10 @@ class First(Agent[Signal]):
     def handle(self, message: Signal, context: Context) -> Passed:
         if message.metadata.get("poison") == context.agent:
             os._exit(9)
+        context.log.debug("passed", symbol=message.symbol)
+        if "say" in message.metadata:
+            context.log.info("says", text=message.metadata["say"], password=message.metadata["say"])
+            print("prints", message.metadata["say"])
         return Passed(message, (context.agent,))
 
 

@@ -25,6 +25,7 @@ from ark.guardian import Guardian
 from ark.home import Home, default_home
 from ark.notify import Notifier
 from ark.seal import PIN
+from ark.terminal import said, wants_colours
 
 HELP = "start a node in the foreground"
 
@@ -117,14 +118,18 @@ def run(arguments: argparse.Namespace) -> int:
     }
     config = configuration.load(path, overrides={**overrides, **(_DEMO if arguments.demo else {})})
 
-    def say(line: str) -> None:
+    def put(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
+
+    def say(sentence: str) -> None:
+        put(said(sentence) if config.logs.format == "json" else sentence)
 
     if arguments.demo:
         _begin_demo(home)
     else:
         _end_demo(home)
-    guardian = Guardian(home, config, say, notifier)
+    colours = wants_colours(sys.stderr, os.environ)
+    guardian = Guardian(home, config, say, notifier, put=put, colours=colours)
     feeder: list[subprocess.Popen[bytes]] = []
 
     def ready() -> None:

@@ -130,6 +130,11 @@ def test_a_refused_order_is_one_line_and_an_error(
         ["events", "--last", "-1"],
         ["events", "--since", "yesterday"],
         ["events", "--kind", " , "],
+        ["log-level", "alpha", "loud"],
+        ["log-level", "alpha", "--for", "10m"],
+        ["log-level", "alpha", "default", "--for", "10m"],
+        ["log-level", "alpha", "debug", "--for", "soon"],
+        ["logs", "--level", "loud"],
         ["statos"],
     ],
 )
