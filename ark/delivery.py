@@ -121,6 +121,11 @@ class Pending(msgspec.Struct):
         """Whether it waits for a person."""
         return self.held is not None and self.ruling is None and not self.expelled
 
+    @property
+    def asked_at(self) -> float:
+        """Since when its outcome is the node's affair, seconds since the epoch: what a person took is not."""
+        return self.accepted_at if self.ruling is None else self.ruling.at
+
 
 class Dispatcher:
     """The gateway's side: what is unfinished, what is in flight, what to send next.
@@ -142,6 +147,7 @@ class Dispatcher:
         self._unfinished: OrderedDict[str, Pending] = OrderedDict()
         self._unsent: deque[Pending] = deque()
         self._parked: dict[str, Pending] = {}
+        self._moving: OrderedDict[str, Pending] = OrderedDict()  # the others: of 20,000, none must be passed over
         self._in_flight = 0
         self._under_way: deque[Pending] = deque()  # as sent in this epoch; the first one is in flight
 
@@ -169,8 +175,11 @@ class Dispatcher:
 
     @property
     def oldest(self) -> Pending | None:
-        """The signal that was accepted first of those that have no outcome and wait for nobody."""
-        return next((pending for pending in self._unfinished.values() if not pending.is_parked), None)
+        """Of the signals that have no outcome and wait for no person, the one for which that is so longest.
+
+        As `accept` gave them; those on which a person has ruled, or that ended an agent meanwhile, come behind.
+        """
+        return next(iter(self._moving.values()), None)
 
     def find(self, trace_id: str) -> Pending | None:
         """The unfinished signal of that trace, if there is one."""
@@ -182,6 +191,7 @@ class Dispatcher:
         if pending.is_parked:
             self._parked[pending.trace_id] = pending
         else:
+            self._moving[pending.trace_id] = pending
             self._unsent.append(pending)
 
     def hold(self, trace_id: str, epoch: int, held: Held) -> Pending | None:
@@ -203,6 +213,7 @@ class Dispatcher:
             self._unsent.append(pending)  # it was sent before it was a dead letter
             return None
         pending.held = held
+        del self._moving[trace_id]
         self._parked[trace_id] = pending
         return pending
 
@@ -233,6 +244,7 @@ class Dispatcher:
         if pending is None:
             return None
         self._parked.pop(trace_id, None)
+        self._moving.pop(trace_id, None)
         self._land(pending)
         return pending
 
@@ -311,6 +323,7 @@ class Dispatcher:
 
     def _unpark(self, pending: Pending) -> None:
         del self._parked[pending.trace_id]
+        self._moving[pending.trace_id] = pending
         self._unsent.append(pending)
 
     def _envelope(self, pending: Pending) -> Envelope:

@@ -519,7 +519,7 @@ class GatewayWorker:
             ("ark_dead_letters_open", counts.dead_letters),
         ):
             meters.gauge(name, value or 0)
-        meters.gauge("ark_oldest_signal_age_seconds", max(0.0, time.time() - oldest.accepted_at) if oldest else 0.0)
+        meters.gauge("ark_oldest_signal_age_seconds", max(0.0, time.time() - oldest.asked_at) if oldest else 0.0)
 
     def _beat(self) -> None:
         now = time.monotonic()

@@ -52,6 +52,8 @@ class Protocol(RuleBasedStateMachine):
         self.ruled: set[str] = set()
         self.landed: set[str] = set()
         """What was sent in this epoch and is not under way any more."""
+        self.moving: list[str] = []
+        """What is neither finished nor parked, in the order in which that came to be."""
 
     @stateful.rule(number=st.integers(1, 4))
     def accept(self, number: int) -> None:
@@ -140,6 +142,14 @@ class Protocol(RuleBasedStateMachine):
     @stateful.rule(paused=st.booleans())
     def pause(self, paused: bool) -> None:
         self.dispatcher.paused = paused
+
+    @invariant()
+    def the_oldest_is_the_first_that_waits_for_nobody(self) -> None:
+        moving = self.accepted - self.finished - self.parked
+        self.moving = [each for each in self.moving if each in moving]
+        self.moving += sorted(moving.difference(self.moving), key=lambda trace_id: int(trace_id[1:]))
+        oldest = self.dispatcher.oldest
+        assert (oldest.trace_id if oldest else None) == next(iter(self.moving), None)
 
     @invariant()
     def order_holds_within_an_epoch(self) -> None:
@@ -884,3 +894,10 @@ def test_whenever_the_agent_is_ready_nothing_of_the_newest_epoch_is_lost_doubled
             outgoing = run(stage, work(seq, epoch=epoch, kind=WORK if each == "work" else LETTER))
         got += [envelope.seq for _, envelope in outgoing if envelope.epoch == epoch]
     assert got == sent
+
+
+def test_the_age_of_a_signal_is_without_the_time_that_a_person_took() -> None:
+    one = Pending(1, "t1", "S", b"", accepted_at=5.0)
+    assert one.asked_at == 5.0
+    one.ruling = msgspec.structs.replace(RULING, at=90.0)
+    assert one.asked_at == 90.0
