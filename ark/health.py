@@ -29,7 +29,7 @@ class Fault(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Whose it is; `node` for the rule book's seal.
-        fault: `missing`, `down`, `isolated`, `stopped`, `late`, `waits` or `seal`.
+        fault: `missing`, `down`, `isolated`, `stopped`, `late`, `waits`, `seal` or `full`.
         reason: What is seen, in words.
     """
 
@@ -43,7 +43,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     Attributes:
         faults: Everything that is amiss, in the tree's order.
-        hinders: Those of them that keep the node from its work.
+        hinders: What keeps the node from its work: those of them that do, and a front door that is full.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -68,6 +68,7 @@ def judge(
     now: float,
     *,
     seal: str = "",
+    full: str = "",
 ) -> Verdict:
     """Say how the tree stands.
 
@@ -78,6 +79,7 @@ def judge(
         needed: Those of them without whom no signal is dealt with.
         now: Seconds on the clock of the tree's `since`.
         seal: What is wrong with the rule book's seal; empty for nothing.
+        full: Why the front door takes no more signals; empty while it does. A node that has so much to do is whole.
     """
     known = {child["name"]: child for child in tree}
     faults = []
@@ -88,7 +90,10 @@ def judge(
             faults.append(found)
     if seal:
         faults.append(Fault("node", "seal", seal))
-    return Verdict(tuple(faults), tuple(fault for fault in faults if fault.name in needed))
+    hinders = [fault for fault in faults if fault.name in needed]
+    if full:
+        hinders.append(Fault("gateway", "full", full))
+    return Verdict(tuple(faults), tuple(hinders))
 
 
 def _missing(name: str) -> Fault:

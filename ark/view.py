@@ -63,6 +63,7 @@ class NodeView:
         self._home = home
         self._line = line
         self._pipeline = config.pipeline.agents
+        self._backlog = config.gateway.backlog
         self._limits_s = _limits_s(config)
         self._needed = frozenset(("gateway", "pipeline", *self._pipeline))
         self._tree: Sequence[Mapping[str, Any]] = ()
@@ -225,8 +226,10 @@ class NodeView:
         boxes = read_boxes(self._home, self._tree)
         status = compose(self._home, self._tree, self._pipeline, self._signals, boxes)
         broken = next((alert.reason for alert in status.alerts if alert.fault == "seal"), "")
+        waiting = (self._signals.in_flight or 0) + (self._signals.held or 0)
+        full = f"{waiting} signals wait for their outcome" if waiting >= self._backlog else ""
         now = time.monotonic()
-        return status, health.judge(self._tree, boxes, self._limits_s, self._needed, now, seal=broken)
+        return status, health.judge(self._tree, boxes, self._limits_s, self._needed, now, seal=broken, full=full)
 
     def _newest(self, now: float) -> list[dict[str, Any]]:
         at, outcomes = self._outcomes

@@ -31,11 +31,14 @@ def look(
     tree: dict[str, dict[str, Any] | None] | None = None,
     boxes: dict[str, Reading | None] | None = None,
     seal: str = "",
+    full: str = "",
 ) -> Verdict:
     """A sound tree with some changes; None takes a child out of it."""
     children = {name: child(name) for name in NAMES} | (tree or {})
     known = [each for each in children.values() if each is not None]
-    return judge(known, {name: box(name) for name in NAMES} | (boxes or {}), LIMITS, NEEDED, NOW, seal=seal)
+    return judge(
+        known, {name: box(name) for name in NAMES} | (boxes or {}), LIMITS, NEEDED, NOW, seal=seal, full=full
+    )
 
 
 def names(verdict: Verdict) -> list[tuple[str, str]]:
@@ -110,3 +113,10 @@ def test_a_broken_seal_is_nothing_healthy_though_the_node_does_its_work_and_deni
 
     assert names(verdict) == [("node", "seal")]
     assert verdict.is_ready
+
+
+def test_a_front_door_that_is_full_is_not_ready_and_nothing_is_amiss() -> None:
+    verdict = look(full="20000 signals wait for their outcome")
+
+    assert verdict.is_healthy
+    assert [(fault.name, fault.fault) for fault in verdict.hinders] == [("gateway", "full")]

@@ -32,6 +32,7 @@ from ark.keys import (
     judge_handshake,
 )
 from ark.protocol import Role
+from ark.token_book import TokenBook
 
 NOW = 1_795_000_000.0
 PAIRS = [zmq.curve_keypair() for _ in range(3)]
@@ -362,3 +363,11 @@ def test_a_file_that_is_not_there_or_no_key_is_named(tmp_path: Path) -> None:
     (tmp_path / "other").chmod(0o600)
     with pytest.raises(ClientKeyError, match="other: it is no key file"):
         read_key_file(tmp_path / "other")
+
+
+def test_a_name_is_given_once_over_keys_and_tokens(home: Home, book: KeyBook, tmp_path: Path) -> None:
+    TokenBook(home).new("desk", tmp_path / "desk.token", by="anna", at=NOW)
+
+    with pytest.raises(ClientKeyError, match="taken"):
+        book.new("desk", Role.INJECTOR, tmp_path / "desk.key", by="anna", at=NOW)
+    assert book.all() == []
