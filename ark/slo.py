@@ -230,7 +230,7 @@ def definitions(settings: SloConfig) -> tuple[Slo, ...]:
         ),
         Slo(
             name="audit_completeness",
-            description="Every outcome has its row in the ledger.",
+            description="Every outcome has its row in the ledger, and no two agents disagree about it.",
             objective=1.0,
             operator=">=",
             unit="ratio",

@@ -90,7 +90,6 @@ class _Span(msgspec.Struct, frozen=True):
 
 
 class _Audit(msgspec.Struct, frozen=True):
-    complete: bool
     disagreements: list[msgspec.Raw] = []
 
 
@@ -187,8 +186,9 @@ class Tally:
                 self._event("hrm_latency", span.out_ns - span.in_ns <= limits.judge_s * 1e9)
         audit, ledger = said.audit, said.ledger
         if audit is not msgspec.UNSET or ledger is not msgspec.UNSET:  # a pipeline without a ledger promises none
-            complete = isinstance(audit, _Audit) and audit.complete and not audit.disagreements
-            self._event("audit_completeness", complete and bool(ledger))
+            # A dead letter did not pass everybody, and its row says so: that is an audit, too.
+            agreed = isinstance(audit, _Audit) and not audit.disagreements
+            self._event("audit_completeness", agreed and bool(ledger))
 
     def show(self, meters: Meters) -> None:
         """Write the counts on the gateway's page."""

@@ -48,9 +48,9 @@ INVARIANTS: tuple[Alert, ...] = (
         name="ARKAuditIncomplete",
         expr=('sum by (instance) (increase(ark_slo_events_total{slo="audit_completeness",result="bad"}[1h])) > 0'),
         severity="page",
-        summary="A signal ended without its whole row in the ledger",
+        summary="A signal ended without a row in the ledger, or with agents that disagree",
         description="{{ $value | humanize }} signals of the last hour are not told of in full by the ledger.",
-        action="`ark-run audit verify`, then `ark-run dead-letters list --all`: what was given up on has no row",
+        action="`ark-run audit verify`, then `ark-run dead-letters list --all` for what has none",
         runbook="the-ledger",
         cases=(
             Case(

@@ -77,7 +77,7 @@ def test_after_an_outage_with_kills_in_it_the_objectives_are_what_they_should_be
         *signals(2, "expired"),
         *signals(8, **AUDITED, decision={"approved": True}, order={"status": "filled"}),
         *signals(1, **AUDITED, decision={"approved": False}, order={"status": "filled"}),
-        *signals(1, **{**AUDITED, "audit": {"complete": False}}),
+        *signals(1, **{**AUDITED, "audit": {"complete": True, "disagreements": ["there are two"]}}),
     ]
     gate = tmp_path / "gate"
     with one.client() as client:
