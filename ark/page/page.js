@@ -9,7 +9,7 @@ import { openTrace } from "./trace.js";
 import { compare, drawTree } from "./tree.js";
 import { changes, clock, problems, span, verdict } from "./words.js";
 
-const SEEN = 50;
+const SEEN = 12;
 const ANNOUNCE_MS = 2_000;
 const MOST_ANNOUNCED = 3;
 
@@ -21,6 +21,7 @@ let seen = [];
 let number = 0;
 let waitsForFrame = false;
 let drawn = null;
+const broken = new Set();
 const unsaid = [];
 
 const operator = new Operator({ changed: drawSoon, said: saySoon });
@@ -99,24 +100,44 @@ function drawAll() {
   const judged = judge(found, now);
   panels.drawVerdict(judged);
   document.title = `${judged.title} – ARK`;
-  drawPause(now);
   panels.drawSeen(seen);
+  if (state) drawState(found, now);
   panels.drawOperator(operator, link.live);
-  if (!state) return;
-  panels.drawProblems(found, operator.isOn && link.live, (what) => operator.act(what), now / 1000);
-  swap([
-    [document.getElementById("halt"), operator.isOn && !state.node.halted],
-    [document.getElementById("resume"), operator.isOn && state.node.halted],
-  ]);
-  drawTree(state.children ?? [], operator.isOn, (op, child) => operator.act({ op, agent: child.name }), now);
-  panels.drawRollout(state.rollout);
-  panels.drawObjectives(state.slos ?? []);
-  if (paused) return;
-  panels.drawNode(state.node);
-  panels.drawFigures(state);
-  panels.drawOutcomes(state.outcomes ?? [], openTrace, now / 1000);
-  panels.drawAccount(state.portfolio);
-  drawLines();
+  drawNotice(now);
+}
+
+/** Draw what the document says, each part by itself: one that is not as it should be takes no other along. */
+function drawState(found, now) {
+  const { isOn } = operator;
+  const act = (op, child) => operator.act({ op, agent: child.name });
+  const moving = {
+    node: () => panels.drawNode(state.node),
+    figures: () => panels.drawFigures(state),
+    outcomes: () => panels.drawOutcomes(state.outcomes, openTrace, now / 1000),
+    account: () => panels.drawAccount(state.portfolio),
+    lines: drawLines,
+  };
+  const parts = {
+    problems: () => panels.drawProblems(found, isOn && link.live, (what) => operator.act(what), now / 1000),
+    halt: () =>
+      swap([
+        [document.getElementById("halt"), isOn && !state.node.halted],
+        [document.getElementById("resume"), isOn && state.node.halted],
+      ]),
+    processes: () => drawTree(state.children, isOn, act, now),
+    rollout: () => panels.drawRollout(state.rollout),
+    objectives: () => panels.drawObjectives(state.slos),
+    ...(paused ? {} : moving),
+  };
+  for (const [name, does] of Object.entries(parts)) {
+    try {
+      does();
+      broken.delete(name);
+    } catch (error) {
+      if (!broken.has(name)) console.error(error);
+      broken.add(name);
+    }
+  }
 }
 
 /** Draw the lines where they are seen and not drawn yet: it is the dearest part of the page. */
@@ -156,17 +177,19 @@ function drawLink(now) {
   );
 }
 
-function drawPause(now) {
-  const button = document.getElementById("pause");
+/** Say what of the page itself is not as usual. */
+function drawNotice(now) {
   document.body.classList.toggle("paused", Boolean(paused));
-  write(button, paused ? "Go on" : "Pause");
+  write(document.getElementById("pause"), paused ? "Go on" : "Pause");
+  const told = [];
+  if (paused) {
+    const since = clock(paused / 1000, now / 1000);
+    told.push(`Figures, outcomes, lines and account stand still since ${since}. States and alerts go on.`);
+  }
+  if (broken.size) told.push(`What is shown here of ${[...broken].join(", ")} is not of now: it cannot be drawn.`);
   const said = document.getElementById("said");
-  show(said, Boolean(paused));
-  const since = clock((paused ?? now) / 1000, now / 1000);
-  write(
-    said,
-    paused ? `Figures, outcomes, lines and account stand still since ${since}. States and alerts go on.` : "",
-  );
+  show(said, told.length > 0);
+  write(said, told.join(" "));
 }
 
 /** The latency that is promised, milliseconds, for the line in the chart. */

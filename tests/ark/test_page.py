@@ -25,6 +25,15 @@ SCREENSHOT = os.environ.get("ARK_SCREENSHOT", "")
 """Where the README's picture goes, relative to the repository; empty: nowhere."""
 CONFIG = f"{PATIENT}max_violations_per_min = 100000\n" + ("" if SCREENSHOT else "[slo]\nlatency_ms = 600000\n")
 """The demo's bars are denied by the dozen, and wait before whom these tests isolate: no faults to be shown here."""
+LARGE = {
+    "symbol": "KO",
+    "direction": "long",
+    "price": 70.0,
+    "position_size_pct": 0.09,
+    "stop_loss": 67.0,
+    "target": 77.0,
+}
+"""A plan that a person is asked about."""
 PROBES = (ROOT / "tests" / "page_probes.js").read_text()
 NAMED = {
     "DisclosureTriangle",
@@ -167,9 +176,8 @@ def test_the_tab_key_reaches_every_control_and_each_shows_its_focus(page: Page) 
 
 
 def test_assistive_technology_is_told_names_landmarks_headings_and_captions(page: Page) -> None:
+    assert unnamed(page) == []
     told = page.accessible()
-
-    assert [each for each in told if each["role"] in NAMED and not each["name"].strip()] == []
     roles = [each["role"] for each in told]
     assert [roles.count(landmark) for landmark in ("banner", "main", "contentinfo")] == [1, 1, 1]
     levels = [each["properties"]["level"] for each in told if each["role"] == "heading"]
@@ -184,6 +192,9 @@ def test_only_a_token_lets_a_person_act_and_his_name_and_reason_are_kept(page: P
     to_act = "[...document.querySelectorAll('.operator-only button')].some((each) => each.checkVisibility())"
     assert not page.evaluate(to_act)
     page.click("#operate")
+    page.wait("document.querySelector('#token-dialog').open", "it asks for a token")
+    assert unnamed(page) == []
+    assert page.evaluate("probe.faint()") == []
     page.write("ark_wrong")
     page.press("Enter")
     page.wait("!document.querySelector('#token-dialog .error').hidden", "it says what is wrong")
@@ -201,6 +212,12 @@ def test_only_a_token_lets_a_person_act_and_his_name_and_reason_are_kept(page: P
     assert page.evaluate("document.activeElement.textContent") == "Release"
     act(page, "[aria-label='Release joey']", "looked into it")
     page.wait("probe.processes().joey.State === 'running'", "it runs again")
+
+    with tree.client() as client:
+        client.inject(LARGE)
+    page.wait("document.querySelector('.held')?.textContent.includes('KO')", "what is held is listed")
+    act(page, "[aria-label^='Refuse KO']", "too large")
+    page.wait("!document.querySelector('.held').checkVisibility()", "nothing is held any more")
 
     page.click("#halt")
     page.write("news")
@@ -220,6 +237,7 @@ def test_only_a_token_lets_a_person_act_and_his_name_and_reason_are_kept(page: P
     assert done == [
         ("isolate", "odd confidence"),
         ("release", "looked into it"),
+        ("refuse", "too large"),
         ("halt", "news"),
         ("resume", "over"),
     ]
@@ -334,11 +352,20 @@ def test_a_minute_in_which_nothing_ended_has_no_latency(page: Page) -> None:
 
 def test_the_same_is_there_as_a_table_where_no_lines_can_be_drawn(browser: Browser, tree: Node) -> None:
     with a_tab(browser) as tab:
-        tab.forge("/static/plotly.min.js", b"", "text/javascript")
         tab.go(f"http://{tree.metrics}/")
         tab.wait("!document.querySelector('#no-charts').hidden", "it says that there are no lines")
         tab.wait("document.querySelectorAll('#charts tbody tr').length", "the table")
         assert tab.complaints == []
+
+
+def test_a_part_that_cannot_be_drawn_takes_no_other_along(browser: Browser, tree: Node) -> None:
+    state = {**state_of(tree), "portfolio": {"positions": 5}, "rollout": {"evidence": 5}, "slos": [{"name": 5}]}
+    with a_tab(browser) as tab:
+        tab.forge("/live", b"event: state\ndata: " + json.dumps(state).encode() + b"\n\n", "text/event-stream")
+        tab.go(f"http://{tree.metrics}/")
+        tab.wait("document.querySelector('#said').textContent.includes('account')", "it says what it cannot draw")
+        assert len(tab.evaluate("probe.processes()")) == len(state["children"])
+        assert tab.evaluate("probe.texts('#outcomes tbody tr').length") == len(state["outcomes"])
 
 
 def test_whatever_a_node_says_stays_text(browser: Browser, tree: Node) -> None:
@@ -434,9 +461,16 @@ def act(page: Page, button: str, reason: str) -> None:
     page.wait("!document.querySelector('#act-dialog').open", "it is done", within_s=15.0)
 
 
+def unnamed(page: Page) -> list[dict[str, Any]]:
+    """What assistive technology is told of without a name."""
+    return [each for each in page.accessible() if each["role"] in NAMED and not each["name"].strip()]
+
+
 @contextmanager
 def a_tab(browser: Browser) -> Iterator[Page]:
+    """A tab of its own, without Plotly, which takes a second to be read."""
     tab = browser.open(script=PROBES)
+    tab.forge("/static/plotly.min.js", b"", "text/javascript")
     try:
         yield tab
     finally:
