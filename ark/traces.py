@@ -51,7 +51,7 @@ class TraceSpan(msgspec.Struct, kw_only=True):
         wait_ms: How long the signal had waited for it: since the one ahead let go, since it was sent (again), or
             since a person had answered; since the latest of these.
         duration_ms: How long it stayed.
-        recorded: Whether it was sent again since, and this is the answer that the agent had on record.
+        recorded: Whether it was sent again since: this is the answer that the agent has had on record from then on.
     """
 
     agent: str
@@ -463,7 +463,7 @@ def _stays(document: TraceDocument, spans: Iterable[Span]) -> list[TraceSpan]:
                 out_ns=span.out_ns,
                 wait_ms=round((span.in_ns - before_ns) / 1e6, 3),
                 duration_ms=round((span.out_ns - span.in_ns) / 1e6, 3),
-                recorded=resent_ns is not None and span.out_ns < resent_ns,
+                recorded=resent_ns is not None and span.in_ns < resent_ns,
             )
         )
         before_ns = span.out_ns

@@ -121,6 +121,8 @@ class Last(Agent[Passed]):
 class Slow(Last):
     """Ends a signal when the file is there that its metadata name."""
 
+    version = "2.1"
+
     def handle(self, message: Passed, context: Context) -> dict[str, Any]:
         file = message.signal.metadata.get("file")
         while file and not os.path.exists(file):

@@ -181,6 +181,12 @@ def test_a_signal_comes_as_a_tree_of_spans_with_the_parent_that_it_named(
     assert (root.trace_id.hex(), root.parent_span_id.hex()) == (PARENT[3:35], PARENT[36:52])
     assert [each.name for each in hops] == ["gateway", "alpha", "omega"]
     assert {each.trace_id for each in hops} == {root.trace_id}
+    assert [each.flags for each in (root, *hops)] == [
+        0x300,
+        0x100,
+        0x100,
+        0x100,
+    ]  # the parent of the first is remote
     assert (hops[2].start_time_unix_nano, hops[2].end_time_unix_nano) == (WAY[1].in_ns, WAY[1].out_ns)
     assert attributes(root)["ark.complete"] is True
     assert (root.status.code, by_status["failed"].status.code) == (0, 2)
@@ -237,13 +243,13 @@ def test_a_killed_export_loses_nothing_and_what_it_sends_again_is_the_same(
 
 def test_what_ends_late_comes_late_also_after_a_kill(world: World, collector: Collector) -> None:
     world.begin()
-    held, slow = world.accept(), world.accept()
+    held, slow, slower = (world.accept() for _ in range(3))
     world.door.hold(asking(held), NOW)
     world.door.settle()
     arrived(collector, {world.end(world.accept()) for _ in range(3)})
+    arrived(collector, {world.end(slow)})
     world.begin()
-    world.end(slow)
-    arrived(collector, {slow})
+    arrived(collector, {world.end(slower)})
     world.door.rule(held, approved=True, by="ada", reason="looked", now=NOW)
     world.end(held)
     arrived(collector, {held})

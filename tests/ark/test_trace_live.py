@@ -58,6 +58,7 @@ def test_a_signal_that_has_ended_is_told_whole_with_the_context_that_it_came_wit
     assert found.ended_at is not None
     assert found.accepted_at <= found.durable_at <= found.sent_at <= found.ended_at
     assert told["spans"][2]["duration_ms"] == found.spans[2].duration_ms
+    assert (found.spans[2].version, one.child("omega")["version"]) == ("2.1", "2.1")  # its own, not ARK's
     wrong = client.inject({**SIGNAL, "traceparent": "00-no"})
     assert (wrong["status"], wrong["error"]["field"]) == ("rejected", "traceparent")
 

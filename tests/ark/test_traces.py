@@ -93,10 +93,13 @@ def test_a_signal_that_has_ended_is_told_with_every_stay_and_every_wait() -> Non
 
 
 def test_answers_from_before_it_was_sent_again_are_told_as_recorded() -> None:
-    again = change(PASSAGE, resent_at=NOW + 0.0095, attempts=3)
+    again = change(PASSAGE, resent_at=NOW + 0.008, attempts=3)  # while Joey had it
     document = told(change(ENDED, passage=again))
     assert [each.recorded for each in document.spans] == [True, True, False]
     assert (document.attempts, document.continuity.complete) == (3, True)
+    assert [each.wait_ms for each in document.spans] == [1.0, 2.0, 1.0]  # each from the latest that came before it
+    later = told(change(ENDED, passage=change(again, resent_at=NOW + 0.0095)))
+    assert [each.wait_ms for each in later.spans] == [1.0, 2.0, 0.5]
 
 
 def test_a_way_with_a_gap_is_told_with_what_is_wrong() -> None:

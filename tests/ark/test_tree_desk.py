@@ -17,7 +17,15 @@ T = 50.0
 
 
 def child(name: str, *, parent: str | None = "root", kind: str = "agent", **fields: Any) -> dict[str, Any]:
-    return {"name": name, "parent": parent, "kind": kind, "state": "running", "desired": "running", **fields}
+    return {
+        "name": name,
+        "parent": parent,
+        "kind": kind,
+        "state": "running",
+        "desired": "running",
+        "version": "",
+        **fields,
+    }
 
 
 class Room:
@@ -178,3 +186,13 @@ def test_the_pipeline_is_interrupted_while_somebody_in_it_is_down_for_good(
     assert room.desk.is_interrupted is False
     room.change(name, state=state)
     assert room.desk.is_interrupted is is_interrupted
+
+
+def test_the_crew_is_the_pipeline_in_order_with_versions_once_all_of_it_runs(room: Room) -> None:
+    room.change("alpha", version="1")
+    room.change("omega", version="2", state="starting")
+    room.change("gateway", version="3")
+    assert room.desk.crew == ()
+    room.change("omega", state="running")
+    room.desk.children.reverse()
+    assert room.desk.crew == (("alpha", "1"), ("omega", "2"))
