@@ -177,7 +177,7 @@ class Context(Protocol):
         never a trace id, a symbol or a text from outside.
 
         Raises:
-            AgentError: There is no counter of that name, or its labels are others.
+            AgentError: There is no counter of that name, its labels are others, or it would fall.
         """
 
     def total(self, metric: str, value: float, /, **labels: str) -> None:

@@ -12,6 +12,7 @@ from ark.errors import AgentError
 from ark.logger import Logger, silent
 from ark.message import EVENT, NOTICE, Envelope, Span, encode
 from ark.meters import Measured, Meters
+from ark.metrics import Kind, check_value
 from ark.ruling import Ruling
 
 if TYPE_CHECKING:
@@ -121,30 +122,30 @@ class StageContext:
 
     def count(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
         if self._meters is not None:
-            self._measured.append(Measured(self._meters.place(metric, "counter", labels), amount))
+            self._measured.append(_measured(self._meters, metric, "counter", amount, labels))
 
     def total(self, metric: str, value: float, /, **labels: str) -> None:
         if self._meters is not None:
-            place = self._meters.place(metric, "counter", labels)
-            self._measured.append(Measured(place, value, whole=True))
+            measured = _measured(self._meters, metric, "counter", value, labels)
+            self._measured.append(measured._replace(whole=True))
 
     def gauge(self, metric: str, value: float, /, **labels: str) -> None:
         if self._meters is not None:
-            self._measured.append(Measured(self._meters.place(metric, "gauge", labels), value))
+            self._measured.append(_measured(self._meters, metric, "gauge", value, labels))
 
     def observe(self, metric: str, value: float, /, **labels: str) -> None:
         if self._meters is not None:
-            place = self._meters.place(metric, "histogram", labels)
-            self._measured.append(Measured(place, value, self.trace_id, self.now()))
+            measured = _measured(self._meters, metric, "histogram", value, labels)
+            self._measured.append(measured._replace(trace_id=self.trace_id, at=self.now()))
 
     def count_now(self, metric: str, amount: float = 1.0, /, **labels: str) -> None:
         if self._meters is not None:
-            self._meters.count(metric, amount, **labels)
+            self._meters.write(_measured(self._meters, metric, "counter", amount, labels))
 
     def observe_now(self, metric: str, value: float, /, **labels: str) -> None:
         if self._meters is not None:
-            place = self._meters.place(metric, "histogram", labels)
-            self._meters.write(Measured(place, value, self.trace_id, self.now()))
+            measured = _measured(self._meters, metric, "histogram", value, labels)
+            self._meters.write(measured._replace(trace_id=self.trace_id, at=self.now()))
 
     def note_answer(self, took_s: float, *, failed: bool) -> None:
         """Count that the signal at hand was answered. Each signal comes here: it must cost next to nothing."""
@@ -204,3 +205,8 @@ class StageContext:
         """What the agent sent beside its answers, as destination, kind and payload; empties the list."""
         sent, self._sent = self._sent, []
         return sent
+
+
+def _measured(meters: Meters, name: str, kind: Kind, value: float, labels: Mapping[str, str]) -> Measured:
+    """What was measured, refused where the agent measures it, and not when its batch is committed."""
+    return Measured(meters.place(name, kind, labels), check_value(name, kind, value))

@@ -296,14 +296,36 @@ class Meters:
             found = list(_walk(self._page[:]))
         except (msgspec.DecodeError, ValueError, struct.error):
             return False
+        if any(description.edges and description.edges != self._edges for description, _ in found):
+            return False
+        if not all(self._still_holds(description) for description, _ in found):
+            self._drop(found)
+            found = list(_walk(self._page[:]))
         for description, at in found:
-            metric = self._known.get(description.name)
-            if metric is None or (metric.kind, metric.labels) != (description.kind, description.labels):
-                continue
-            if description.edges and description.edges != self._edges:
-                return False
             self._remember(description, at)
         return True
+
+    def _still_holds(self, description: _Description) -> bool:
+        """Whether a series says something yet: an agent that was changed may count otherwise than before, and its
+        gauges tell nothing of the version before."""
+        metric = self._known.get(description.name)
+        if metric is None or (metric.kind, metric.labels) != (description.kind, description.labels):
+            return False
+        labels = zip(description.labels, description.values, strict=True)
+        return metric.kind != "gauge" or all(self._filled.get(label, value) == value for label, value in labels)
+
+    def _drop(self, found: Sequence[tuple[_Description, int]]) -> None:
+        """Have the page without the series that say nothing. Who reads meanwhile sees none, or those that stay."""
+        begins, kept = _HEAD, []
+        for description, at in found:
+            ends = at + 8 * _words(description.edges, description.kind, description.exemplars)
+            if self._still_holds(description):
+                kept.append(self._page[begins:ends])
+            begins = ends
+        content = b"".join(kept)
+        self._words[_USED] = _HEAD
+        self._page[_HEAD : _HEAD + len(content)] = content
+        self._words[_USED] = _HEAD + len(content)
 
     def _begin(self) -> None:
         self._places.clear()

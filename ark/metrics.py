@@ -10,6 +10,7 @@ small set, and a page (`ark.meters`) bounds how many series one metric can have,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -17,7 +18,7 @@ import msgspec
 
 from ark.errors import AgentError
 
-__all__ = ["EDGES", "EDGES_S", "REGISTRY", "Kind", "Metric", "check", "edges"]
+__all__ = ["EDGES", "EDGES_S", "REGISTRY", "Kind", "Metric", "check", "check_value", "edges"]
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -90,6 +91,21 @@ def check(
         named = ", ".join(metric.labels) or "no labels"
         raise AgentError(f"metric {name} has {named}, but was given {', '.join(sorted(given)) or 'none'}")
     return metric
+
+
+def check_value(name: str, kind: Kind, value: float) -> float:
+    """The value, where that metric can take it: a counter never falls, and no sum survives what is no number.
+
+    Args:
+        name, kind: Of the metric.
+        value: What is added to a counter, what a gauge is set to, or what is counted in a histogram.
+
+    Raises:
+        AgentError: It cannot.
+    """
+    if kind != "gauge" and not (math.isfinite(value) and (kind == "histogram" or value >= 0)):
+        raise AgentError(f"metric {name} is a {kind}, and cannot take {value!r}")
+    return value
 
 
 def _counter(name: str, help: str, *labels: str, unit: str = "") -> Metric:

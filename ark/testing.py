@@ -18,7 +18,7 @@ from ark.errors import AgentError
 from ark.interventions import Intervention
 from ark.logger import into
 from ark.message import Span
-from ark.metrics import REGISTRY, Kind, Metric, check
+from ark.metrics import REGISTRY, Kind, Metric, check, check_value
 from ark.ruling import Ruling
 
 __all__ = ["TestContext", "drive"]
@@ -159,7 +159,7 @@ class TestContext:
     def _measure(self, metric: str, kind: Kind, labels: dict[str, str], value: float) -> None:
         known = {**REGISTRY, **{each.name: each for each in self.metrics}}
         check(known, metric, kind, {"agent", "version", "track", *labels}, given=labels)
-        self.measured.append((metric, labels, value))
+        self.measured.append((metric, labels, check_value(metric, kind, value)))
 
     def show(self, name: str, document: Any) -> None:
         self.shown[name] = msgspec.json.decode(msgspec.json.encode(document))

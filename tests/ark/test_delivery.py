@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -901,3 +902,22 @@ def test_the_age_of_a_signal_is_without_the_time_that_a_person_took() -> None:
     assert one.asked_at == 5.0
     one.ruling = msgspec.structs.replace(RULING, at=90.0)
     assert one.asked_at == 90.0
+
+
+@pytest.mark.parametrize(
+    ("method", "metric", "value"),
+    [
+        ("count", "ark_audit_disagreements_total", -1.0),
+        ("count_now", "ark_audit_disagreements_total", math.inf),
+        ("total", "ark_ledger_rows_total", math.nan),
+        ("observe", "ark_agent_latency_seconds", math.nan),
+        ("observe_now", "ark_agent_latency_seconds", math.inf),
+    ],
+)
+def test_a_count_that_would_fall_or_is_no_number_is_refused_where_it_is_made(
+    tmp_path: Path, method: str, metric: str, value: float
+) -> None:
+    bench = Bench(Echo, page=tmp_path / "beta.page")
+    stage = bench.stage()
+    with pytest.raises(AgentError, match="cannot take"):
+        getattr(stage.context, method)(metric, value)

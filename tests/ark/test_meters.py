@@ -103,6 +103,33 @@ def test_a_page_that_is_full_drops_what_is_new_and_keeps_what_it_has(tmp_path: P
     assert found(tmp_path, "ark_series_dropped_total")[0].value == 200 - len(kept)
 
 
+def test_a_changed_agent_counts_anew_what_it_counts_otherwise_and_goes_on_with_the_rest(tmp_path: Path) -> None:
+    gone, was, now = (
+        Metric(name=name, kind=kind, help="", labels=("version",))
+        for name, kind in (("gone", "gauge"), ("mine", "counter"), ("mine", "gauge"))
+    )
+    of_version = Metric(name="depth", kind="gauge", help="", labels=("version",))
+    before = page(tmp_path, own=(gone, was, of_version))
+    for name in ("gone", "depth"):
+        before.gauge(name, 7)
+    before.count("mine", 5)
+    before.count("ark_agent_signals_total", 2, attempt="first")
+
+    after = Meters(tmp_path / "kyle.page", process="kyle", filled={**FILLED, "version": "2"}, own=(now, of_version))
+    after.gauge("mine", 3)
+    after.count("ark_agent_signals_total", 4, attempt="first")
+    after.gauge("depth", 1)
+
+    told = {(each.metric.name, each.labels): each.value for each in read(tmp_path / "kyle.page")}
+    assert told == {
+        ("ark_series_dropped_total", ("kyle",)): 0.0,
+        ("ark_agent_signals_total", ("kyle", "1", "stable", "first")): 2.0,
+        ("ark_agent_signals_total", ("kyle", "2", "stable", "first")): 4.0,
+        ("mine", ("2",)): 3.0,
+        ("depth", ("2",)): 1.0,
+    }
+
+
 def test_other_edges_begin_a_new_page(tmp_path: Path) -> None:
     page(tmp_path).observe("ark_agent_latency_seconds", 0.3)
     page(tmp_path, edges=edges((0.35,))).observe("ark_agent_latency_seconds", 0.34)
