@@ -79,11 +79,11 @@ def tell(document: TraceDocument, width: int = 80, glyphs: Glyphs = UNICODE) -> 
         if text
     )
     lines += ["", *draw(document, width, glyphs), ""]
-    lines += chain.from_iterable(
-        _wrapped(text, width, indent=text[: len(text) - len(text.lstrip())])
-        for text in (*_agents(document), *_decision(document), *_order(document), *_end(document))
-    )
-    return [line.rstrip() for line in lines]
+    for part in (_agents(document), _decision(document), _order(document), _end(document)):
+        for text in part:
+            indent = text[: len(text) - len(text.lstrip())]
+            lines += [text] if len(text) <= width else _wrapped(text, width, indent=indent)
+    return [_harmless(line).rstrip() for line in lines]
 
 
 def _look(arguments: argparse.Namespace) -> TraceDocument:
@@ -131,6 +131,11 @@ def _glyphs() -> Glyphs:
     return UNICODE
 
 
+def _harmless(line: str) -> str:
+    """Without anything that a terminal would obey; the blanks stay as they are."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+
+
 def _wrapped(text: str, width: int, *, indent: str = "  ") -> list[str]:
     return textwrap.wrap(plain(text), width, initial_indent=indent, subsequent_indent=f"{indent}  ")
 
@@ -162,11 +167,11 @@ def _now(where: TraceWhere | None) -> str:
 def _agents(document: TraceDocument) -> Iterator[str]:
     versions = {span.version for span in document.spans}
     if len(versions) == 1:
-        yield f"version {versions.pop()} of every agent"
+        yield f"version {plain(versions.pop())} of every agent"
     elif versions:
-        yield f"versions: {', '.join(f'{span.agent} {span.version}' for span in document.spans)}"
+        yield f"versions: {', '.join(f'{plain(span.agent)} {plain(span.version)}' for span in document.spans)}"
     for problem in document.continuity.problems:
-        yield f"broken: {problem}"
+        yield f"broken: {plain(problem)}"
     if document.continuity.complete:
         yield "it passed through the whole pipeline"
     if document.traceparent:
@@ -183,11 +188,11 @@ def _decision(document: TraceDocument) -> Iterator[str]:
     if document.state == HELD:
         word = "not yet made"
     facts = [f"{decision.rules_checked} rules checked"] if decision.rules_checked else []
-    facts += [f"ruleset {decision.ruleset[:16]}…"] if decision.ruleset else []
+    facts += [f"ruleset {plain(decision.ruleset)[:16]}…"] if decision.ruleset else []
     yield f"decision: {', '.join([word, *facts])}"
     for kind, rules in (("violation", decision.violations), ("warning", decision.warnings)):
         for each in rules:
-            yield f"  {kind} {each.rule} ({each.severity}): {each.message}"
+            yield f"  {kind} {plain(each.rule)} ({plain(each.severity)}): {plain(each.message)}"
 
 
 def _order(document: TraceDocument) -> Iterator[str]:
@@ -195,7 +200,7 @@ def _order(document: TraceDocument) -> Iterator[str]:
         yield "order:"
         for key, value in document.order.items():
             if value is not None:
-                yield f"  {key:18} {value}"
+                yield f"  {plain(key):18} {plain(value)}"
     elif document.has_ended:
         yield "order: none"
 
@@ -203,13 +208,13 @@ def _order(document: TraceDocument) -> Iterator[str]:
 def _end(document: TraceDocument) -> Iterator[str]:
     for disagreement in (document.audit or {}).get("disagreements", ()):
         if disagreement not in document.continuity.problems:
-            yield f"disagreement: {disagreement}"
+            yield f"disagreement: {plain(disagreement)}"
     ledger, letter = document.ledger, document.letter
     if letter is not None:
-        yield f"{letter.agent} ended by it: {letter.reason}"
+        yield f"{letter.agent} ended by it: {plain(letter.reason)}"
         yield f"  ark-run dead-letters show {document.trace_id}"
     if ledger:
-        yield f"ledger row {ledger.get('seq')}, hash {str(ledger.get('hash'))[:16]}…"
+        yield f"ledger row {plain(ledger.get('seq'))}, hash {plain(ledger.get('hash'))[:16]}…"
     elif letter is not None and document.has_ended:
         yield "in no ledger row: the dead letter ended its agents, too"
     if document.state == HELD:

@@ -80,6 +80,7 @@ def test_a_derived_trace_id_follows_from_stream_and_entry_alone() -> None:
         ({b"symbol": b"AAPL", b"direction": b"long", b"price": b"1", b"features": b"[]"}, "features"),
         ({b"symbol": b"\xff"}, "signal"),
         ({b"symbol": b"AAPL", b"direction": b"long", b"price": b"1", b"trace_id": b"7"}, "trace_id"),
+        ({b"symbol": b"AAPL", b"direction": b"long", b"price": b"1", b"traceparent": b"00-no"}, "traceparent"),
     ],
 )
 def test_what_is_no_signal_is_named(fields: dict[bytes, bytes], field: str) -> None:

@@ -130,8 +130,22 @@ def test_a_broken_way_and_a_dead_letter_say_what_is_wrong() -> None:
 
 def test_nothing_is_drawn_of_a_signal_that_is_not_known_and_no_terminal_obeys() -> None:
     assert draw(unknown_trace("x", NOW), 80) == []
-    nasty = {**OUTCOME, "reason": "a\x1b[2Jb", "order": {"status": "\x1b[31mred"}}
-    assert not any("\x1b" in line for line in tell(told(change(ENDED, outcome=nasty))))
+    nasty = "a\x1b[2J\nb"
+    rules = [{"rule": nasty, "severity": nasty, "message": nasty}]
+    decision = {"approved": True, "ruleset": nasty, "violations": rules, "rules_checked": []}
+    audit, ledger = {"disagreements": [nasty]}, {"seq": nasty, "hash": nasty}
+    spans = [{"agent": nasty, "version": nasty, "in_ns": 1, "out_ns": 2}]
+    outcome = {"reason": nasty, "order": {nasty: nasty}, "decision": decision, "audit": audit, "ledger": ledger}
+    for status in ("denied", nasty):
+        record = change(ENDED, status=status, symbol=nasty, outcome={**outcome, "spans": spans})
+        assert all(line.isprintable() for line in tell(told(record)))
+
+
+def test_an_order_stands_in_columns() -> None:
+    outcome = {**OUTCOME, "order": {"client_order_id": "ark-1", "side": "buy", "fees": None}}
+    lines = tell(told(change(ENDED, outcome=outcome)))
+    start = lines.index("order:")
+    assert lines[start + 1 : start + 3] == ["  client_order_id    ark-1", "  side               buy"]
 
 
 @pytest.mark.parametrize(
