@@ -237,7 +237,7 @@ class Page:
             raise ProtocolError(details.get("exception", {}).get("description") or details["text"])
         return answer["result"].get("value")
 
-    def wait(self, expression: str, what: str, within_s: float = 5.0) -> Any:
+    def wait(self, expression: str, what: str, within_s: float = 10.0) -> Any:
         """Wait until an expression is true; give its value.
 
         Raises:
