@@ -82,6 +82,7 @@ class Guardian:
         self._put = put
         self._colours = colours
         self._terminal: Terminal | None = None
+        self._has_been_ready = False
         self._notifier = notifier or Notifier()
         self._report = Report(self._notifier.watchdog_s)
         self._round_s = min(_ROUND_S, (self._notifier.watchdog_s or 60.0) / 4)
@@ -164,7 +165,8 @@ class Guardian:
             in_forked_child(self._terminal.close)
 
     def _show(self) -> None:
-        if self._terminal is not None:
+        """Show what matters, from when the tree is ready on: why it cannot start is told in one line."""
+        if self._terminal is not None and self._has_been_ready:
             with suppress(OSError):  # where its output is a file on the full disk
                 self._terminal.show()
 
@@ -198,7 +200,7 @@ class Guardian:
                 if words["say"] == "ready":
                     phase = "up" if asked_at is None else phase
                     if not is_ready:
-                        is_ready = True
+                        is_ready = self._has_been_ready = True
                         self.on_ready()
                 elif words["say"] == "gave_up":
                     reason = words["reason"]

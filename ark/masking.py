@@ -13,7 +13,7 @@ import base64
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -46,6 +46,8 @@ _SECRET = r"password|passwd|passphrase|pwd|secret|token|credential|cookie|author
 _KEYS = ("api", "private", "access", "signing", "encryption", "secret")
 _SECRET_NAME = re.compile(rf"{_SECRET}|(?:{'|'.join(_KEYS)})key|keyid")
 """In a field's name without its separators, in lower case."""
+_SECRET_WORDS = frozenset(("pass", "pw", "pin", "otp", "cvv", "ssn", "jwt", "auth", "passcode", "mnemonic"))
+"""Such as the last word of a name."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ACCOUNT = frozenset(("equity", "cash", "balance", "balances", "holdings", "positions", "portfolio"))
 _ACCOUNT_NAME = re.compile(r"(?:account|acct)s?(?:number|no|id|name|value)?\Z|buyingpower|networth")
@@ -66,12 +68,16 @@ _IN_TEXT = re.compile(
     rf"|(?i:{_NAMES}\w{{0,16}}\\*['\"]?[ \t]*(?:=>|:=|->|[=:]|%3[ad])[ \t]*)(?P<named>{_VALUE})"
     rf"|(?i:--?[\w-]{{0,40}}{_NAMES}[\w-]{{0,16}}[ \t]+)(?P<flag>(?!-){_VALUE})"
     r"|(?i:\bbasic\s+)(?P<basic>(?=[^\s]*\d|[^\s]{20})[\w.~+/-]{8,}=*)"
+    rf"|(?i:(?<![a-z])(?:pass|pw|pin|otp|jwt|auth)=)(?P<short>{_VALUE})"
+    r"|(?<!\w)(?P<raw>b'(?=[^'\n]*\\x)(?:[^'\\\n]|\\.)*'?|b\"(?=[^\"\n]*\\x)(?:[^\"\\\n]|\\.)*\"?)"
     r"|(?<=://)(?P<login>[^\s/@:]*:\S*|[^\s/@:]{16,})(?=@)"
-    r"|(?i:(?:equity|cash|balances?|buying_?power|net_?worth|holdings|positions|portfolio)"
-    r"\\*['\"]?[ \t]*[=:]>?[ \t]*)"
-    r"(?P<figure>(?!\[redacted\])(?:\w*[\[({][^\n]*|['\"]?[-+$€£]?\d[\d,._]*(?:[eE][-+]?\d+)?))"
+    r"|(?i:(?<![a-z])(?:equity|cash|balances?|buying_?power|net_?worth|holdings|positions|portfolio)"
+    r"(?:\\*['\"]?[ \t]*[=:]>?[ \t]*|[ \t]+(?:(?:of|is|was|at|now)[ \t]+)?(?=[-+$€£]?\d)))"
+    r"(?P<figure>(?!\[redacted\])(?:\w*[\[({][^\n]*|['\"]?[-+$€£]?\d(?:[\d,._]*\d)?(?:[eE][-+]?\d+)?))"
 )
-_MARKS = re.compile(r"[=:]|->|--|-[a-zA-Z]|(?i:%3[ad]|basic\s)")
+_MARKS = re.compile(
+    r"[=:]|\\x|->|--|-[a-zA-Z]|(?i:%3[ad]|basic\s|(?:equity|cash|balances?|worth|power|positions)\s)"
+)
 """Without one of these nothing can be found by `_IN_TEXT`."""
 
 
@@ -199,6 +205,8 @@ class _Walk:
             if isinstance(value, tuple) and hasattr(value, "_asdict"):
                 return self._map(value._asdict().items(), depth)
             if isinstance(value, list | tuple | set | frozenset | deque):
+                if isinstance(value, tuple) and _is_named_pair(value):
+                    return self._pair(value)
                 return self._list(value, depth)
         finally:
             self._within.discard(id(value))
@@ -219,16 +227,22 @@ class _Walk:
         return found
 
     def _list(self, items: Iterable[Any], depth: int) -> list[Any]:
-        """A list; what comes after a secret's name, as in a header or a command line, is masked."""
-        found = []
+        """A list; what comes after a secret's name is masked in pairs, as headers are, and on a command line."""
+        found: list[Any] = []
         before = ""
         for each in items:
-            found.append(self.value(each, before, depth + 1))
-            is_name = isinstance(each, str) and _ONE_NAME.fullmatch(each) and _kind(each) == "secret"
-            before = each if is_name else ""
+            if _is_named_pair(each):
+                found.append(self._pair(each))
+            else:
+                found.append(self.value(each, before, depth + 1))
+            is_option = isinstance(each, str) and each.startswith("-") and _is_secrets_name(each)
+            before = each if is_option else ""
             if self._left < 0:
                 break
         return found
+
+    def _pair(self, pair: Sequence[Any]) -> list[Any]:
+        return [self._told(pair[0]), MASK]
 
     def _bytes(self, value: bytes) -> str:
         try:
@@ -255,9 +269,19 @@ def _kind(name: str) -> Literal["", "secret", "account"]:
         name = name[-128:]
     words = [word.lower() for word in _WORD.findall(name)]
     joined = "".join(words)
-    if _SECRET_NAME.search(joined) or (len(words) > 1 and words[-1] == "key" and words[-2] != "public"):
+    is_key = len(words) > 1 and words[-1] == "key" and words[-2] != "public"
+    if is_key or _SECRET_NAME.search(joined) or (words and words[-1] in _SECRET_WORDS):
         return "secret"
     return "account" if not _ACCOUNT.isdisjoint(words) or _ACCOUNT_NAME.search(joined) else ""
+
+
+def _is_secrets_name(value: Any) -> bool:
+    return isinstance(value, str) and _ONE_NAME.fullmatch(value) is not None and _kind(value) == "secret"
+
+
+def _is_named_pair(value: Any) -> bool:
+    """Whether a value is a secret's name and the secret."""
+    return isinstance(value, list | tuple) and len(value) == 2 and _is_secrets_name(value[0])
 
 
 def _cut(text: str) -> str:

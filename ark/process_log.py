@@ -41,6 +41,7 @@ _LONGEST_KEY = 200
 """Lines of a private key."""
 _MOST_OUTPUT = 64 << 10
 _LARGEST_OUTPUT = 1 << 20
+_STDOUT, _STDERR = 1, 2
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record of the standard library has; whatever else it has are fields."""
 _ROOT = logging.getLogger()
@@ -156,7 +157,7 @@ class ProcessLog:
             self._output = _Output(self._home.output(self._name), self.log)
         self._printed = tuple(
             _Printed(self.log, level, name, descriptor)
-            for level, name, descriptor in (("info", "stdout", 1), ("warning", "stderr", 2))
+            for level, name, descriptor in (("info", "stdout", _STDOUT), ("warning", "stderr", _STDERR))
         )
         sys.stdout, sys.stderr = (
             io.TextIOWrapper(cast(Any, printed), "utf-8", "backslashreplace", write_through=True)
@@ -252,20 +253,22 @@ class _Output:
         with suppress(OSError):
             self._tell(path.read_bytes()[-_MOST_OUTPUT:], of="the process before")
         flags = os.O_CREAT | os.O_RDWR | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags, 0o600)
         self._read = 0
-        for standard in (1, 2):
-            os.dup2(self._descriptor, standard)
+        for standard in (_STDOUT, _STDERR):
+            os.dup2(descriptor, standard)
+        if descriptor > _STDERR:  # otherwise one of them was closed
+            os.close(descriptor)
 
     def gather(self) -> None:
         """Write what has come into the log."""
-        size = os.fstat(self._descriptor).st_size
+        size = os.fstat(_STDOUT).st_size
         if size <= self._read:
             return
-        self._tell(os.pread(self._descriptor, min(size - self._read, _MOST_OUTPUT), self._read))
+        self._tell(os.pread(_STDOUT, min(size - self._read, _MOST_OUTPUT), self._read))
         self._read = size
         if size > _LARGEST_OUTPUT:
-            os.ftruncate(self._descriptor, 0)
+            os.ftruncate(_STDOUT, 0)
             self._read = 0
 
     def _tell(self, data: bytes, **fields: Any) -> None:
