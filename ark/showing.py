@@ -68,8 +68,6 @@ def _replace(path: Path, content: bytes) -> None:
     """Without waiting for the disk: after a power cut there is nobody who would look at it."""
     fresh = path.with_suffix(".new")
     descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, content)
-    finally:
-        os.close(descriptor)
+    with open(descriptor, "wb") as file:  # all of it, or an error: a disk that is full takes a part
+        file.write(content)
     fresh.replace(path)

@@ -316,6 +316,12 @@ class _Guard:
                 scope, receive, send_guarded
             )
             return
+        length = Headers(scope=scope).get("content-length", "0")
+        if (
+            len(length) > len(str(_LARGEST_BODY)) or int(length) > _LARGEST_BODY
+        ):  # starlette would not say it in JSON
+            await refusal(413, f"a request's body has at most {_LARGEST_BODY} bytes")(scope, receive, send_guarded)
+            return
         try:
             await self._inner(scope, receive, send_guarded)
         except Exception:

@@ -371,7 +371,8 @@ def test_an_act_that_is_none_is_refused_with_what_is_wrong(server: Server) -> No
     assert server.ask("/act", "POST", HALT, Authorization="Bearer right", Content_Type="text/plain").status == 415
     assert server.ask("/act", "POST", "{", **JSON).status == 400
     assert server.ask("/act", "POST", '{"op": "halt"}', **JSON).json["field"] == "reason"
-    assert server.ask("/act", "POST", "x" * 5000, **JSON).status == 413
+    too_long = server.ask("/act", "POST", "x" * 5000, **JSON)
+    assert (too_long.status, too_long.json["error"]) == (413, "a request's body has at most 4096 bytes")
     assert server.desk.done == []
 
 
