@@ -38,6 +38,10 @@ from ark.signal import Signal
 __all__ = ["Faults", "Report", "Simulation", "Stuck"]
 
 
+_VERSION = "simulated"
+"""Of every agent."""
+
+
 class Stuck(ArkError):
     """A simulation did not come to its end: something was lost."""
 
@@ -411,6 +415,7 @@ class Simulation:
                 secret=self._secrets.get(SECRET, b"of a simulation"),
                 clock=lambda: self.clock,
             )
+            self._door.note_crew(tuple([(each, _VERSION) for each in self._names]), self.clock)
             self._door.dispatcher.paused = self._isolated is not None
             return
         try:
@@ -462,7 +467,7 @@ class Simulation:
 
         context = StageContext(
             name,
-            version="simulated",
+            version=_VERSION,
             pipeline=self._names,
             settings=self._settings.get(name, {}),
             clock=lambda: self.clock,
@@ -486,7 +491,7 @@ class Simulation:
     def _meters(self, name: str, agent: Agent[Any]) -> Meters | None:
         if self._pages is None:
             return None
-        filled = {"agent": name, "version": "simulated", "track": "stable"}
+        filled = {"agent": name, "version": _VERSION, "track": "stable"}
         return Meters(self._pages / f"{name}.page", process=name, own=agent.metrics, filled=filled)
 
     def _halt(self, reason: str) -> bool:

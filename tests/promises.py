@@ -11,6 +11,8 @@ import msgspec
 
 from actors.ledger import verify
 from ark.meters import read_pages
+from ark.records import Crews, Records
+from ark.traces import trace_document
 
 Open = Callable[[str], apsw.Connection]
 """Opens a database by its file's stem: `gateway`, `hrm`, `kenny`, `kenny-broker`, `aletheia`."""
@@ -32,6 +34,7 @@ def check_promises(open_database: Open, *, excused: Sequence[str] = ()) -> None:
     traces = [trace_id for trace_id, _ in signals]
     assert len(traces) == len(set(traces))
     one_outcome_each(open_database, traces)
+    ways_are_whole(open_database)
     counts_are_exact(open_database)
     ledger_is_whole(open_database, signals)
     no_order_twice(open_database)
@@ -48,6 +51,20 @@ def one_outcome_each(open_database: Open, traces: Sequence[str]) -> None:
         )
     ]
     assert sorted(ended) == sorted(traces)
+
+
+def ways_are_whole(open_database: Open) -> None:
+    """Every signal but a dead letter passed each agent once and in order, whoever was killed meanwhile."""
+    gateway = open_database("gateway")
+    crews = Crews(gateway)
+    for record in Records(gateway).after(0, limit=1_000_000):
+        pipeline, versions = crews.of(record, record.accepted_at)
+        assert pipeline
+        assert versions
+        document = trace_document(record, now=0.0, pipeline=pipeline, versions=versions)
+        assert record.is_dead or document.continuity.complete, document.continuity.problems
+        assert document.ended_at is not None
+        assert document.ended_at >= record.accepted_at
 
 
 def counts_are_exact(open_database: Open) -> None:
