@@ -150,7 +150,7 @@ class Meters:
 
     def total(self, name: str, value: float, /, **labels: str) -> None:
         """Set a counter to what it has come to, where that is kept elsewhere and durably. It never falls."""
-        self.write(Measured(self.place(name, "counter", labels), value, whole=True))
+        self.write(Measured(self.place(name, "counter", labels, (value,)), value, whole=True))
 
     def observe(
         self, name: str, value: float, /, trace_id: str = "", at: float | None = None, **labels: str
@@ -222,15 +222,21 @@ class Meters:
             total: The sum of all values.
             labels: As the metric has them.
         """
-        place = self.place(name, "histogram", labels)
+        place = self.place(name, "histogram", labels, (total, *counts))
         if place is None:
             return
         self._figures[place.at] = max(total, self._figures[place.at])
         for index, count in enumerate(counts, place.at + 1):
             self._figures[index] = max(self._figures[index], count)
 
-    def place(self, name: str, kind: Kind, labels: Mapping[str, str]) -> Place | None:
+    def place(self, name: str, kind: Kind, labels: Mapping[str, str], first: Sequence[float] = ()) -> Place | None:
         """Where a series is, made where it was not; None where there is no room for it.
+
+        Args:
+            name, kind: Of the metric.
+            labels: As the metric has them.
+            first: The figures that a new series begins with. A total that was seen at 0 in between would look like
+                a counter that began anew, and all that it ever counted like new events.
 
         Raises:
             AgentError: There is no metric of that name and kind, or its labels are others.
@@ -240,19 +246,19 @@ class Meters:
         if place is None:
             if key in self._quick:
                 return None
-            place = self._new_place(name, kind, labels)
+            place = self._new_place(name, kind, labels, first)
             if len(self._quick) < 4 * _MOST_SERIES:
                 self._quick[key] = place
         elif place.kind != kind:
             raise AgentError(f"metric {name} is a {place.kind}, not a {kind}")
         return place
 
-    def _new_place(self, name: str, kind: Kind, labels: Mapping[str, str]) -> Place | None:
+    def _new_place(self, name: str, kind: Kind, labels: Mapping[str, str], first: Sequence[float]) -> Place | None:
         metric = check(self._known, name, kind, {**self._filled, **labels}, given=labels)
         values = tuple([str(labels.get(label, self._filled.get(label)))[:100] for label in metric.labels])
         place = self._places.get((name, values))
         if place is None and self._counts.get(name, 0) < _MOST_SERIES:
-            place = self._add(metric, values)
+            place = self._add(metric, values, first)
         return place
 
     def _overflow(self) -> None:
@@ -260,7 +266,7 @@ class Meters:
         if place:
             self._figures[place.at] += 1.0
 
-    def _add(self, metric: Metric, values: tuple[str, ...]) -> Place | None:
+    def _add(self, metric: Metric, values: tuple[str, ...], first: Sequence[float] = ()) -> Place | None:
         edges = self._edges if metric.kind == "histogram" else ()
         exemplars = metric.name in _EXEMPLARS
         description = msgspec.msgpack.encode(
@@ -277,6 +283,7 @@ class Meters:
         self._page[used:end] = bytes(end - used)
         self._page[used : used + _LENGTH.size] = _LENGTH.pack(len(description), words)
         self._page[used + _LENGTH.size : used + _LENGTH.size + len(description)] = description
+        struct.pack_into(f"={len(first)}d", self._page, values_at, *first)
         # Last, and at once: whoever reads meanwhile sees all of the series or nothing.
         self._words[_USED] = end
         return self._remember(_descriptions.decode(description), values_at)

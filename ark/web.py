@@ -317,9 +317,8 @@ class _Guard:
             )
             return
         length = Headers(scope=scope).get("content-length", "0")
-        if (
-            len(length) > len(str(_LARGEST_BODY)) or int(length) > _LARGEST_BODY
-        ):  # starlette would not say it in JSON
+        # Starlette would refuse it, too, but not in JSON.
+        if len(length) > len(str(_LARGEST_BODY)) or int(length) > _LARGEST_BODY:
             await refusal(413, f"a request's body has at most {_LARGEST_BODY} bytes")(scope, receive, send_guarded)
             return
         try:

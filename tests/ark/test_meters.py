@@ -130,6 +130,15 @@ def test_a_changed_agent_counts_anew_what_it_counts_otherwise_and_goes_on_with_t
     }
 
 
+def test_a_total_is_never_seen_at_nothing_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meters = page(tmp_path)
+    monkeypatch.setattr(meters, "write", lambda measured: None)  # dead before it comes to that
+    meters.total("ark_signals_accepted_total", 7)
+    assert [each.value for each in found(tmp_path, "ark_signals_accepted_total")] == [7.0]
+
+
 def test_other_edges_begin_a_new_page(tmp_path: Path) -> None:
     page(tmp_path).observe("ark_agent_latency_seconds", 0.3)
     page(tmp_path, edges=edges((0.35,))).observe("ark_agent_latency_seconds", 0.34)
