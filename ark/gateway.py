@@ -33,6 +33,7 @@ from ark.keys import Caller, Refusal, Refusals
 from ark.letter_desk import LetterDesk
 from ark.level_desk import LevelDesk
 from ark.log import Log
+from ark.logger import of_process
 from ark.message import EVENT, HELD, OUTCOME, unpack
 from ark.meters import Meters
 from ark.news import News
@@ -89,6 +90,7 @@ class GatewayWorker:
         self._letters: LetterDesk
         self._traces: TraceDesk
         self._tree = TreeDesk(duty.name, self._pipeline, say=control.say, remember=self._remember)
+        self._log = of_process()
         self._news = News(Log(self._home.logs / "supervision.log", config.logs.limits))
         self._levels = LevelDesk(
             self._home,
@@ -451,6 +453,7 @@ class GatewayWorker:
         self._letters.settled()
         for each in finished:
             self._news.publish(f"outcome.{each.symbol}", each.outcome)
+            self._log.debug("outcome", trace_id=each.trace_id, symbol=each.symbol, status=each.status)
         held = self._held.settled()
         self._send_replies()
         self._dispatch()
@@ -478,6 +481,7 @@ class GatewayWorker:
         dispatcher = self._door.dispatcher
         if dispatcher.epoch != self._sent_epoch:
             self._sent_epoch, self._sent = dispatcher.epoch, 0
+            self._log.info("epoch", epoch=dispatcher.epoch)
         envelopes = dispatcher.due(now, most=self._pressure.room(now), at=time.time())
         if envelopes:
             self._sent += len(envelopes)
@@ -485,6 +489,9 @@ class GatewayWorker:
                 self._meters.count("ark_signals_resent_total", sum(each.attempt > 1 for each in envelopes))
             self._pressure.sent(len(envelopes))
             self._first.send(envelopes)
+            if self._log.is_enabled_for("debug"):
+                for each in envelopes:
+                    self._log.debug("sent", trace_id=each.trace_id, symbol=each.symbol, attempt=each.attempt)
         elif self._first.is_blocked:
             self._first.flush()
         if dispatcher.stalled(now):

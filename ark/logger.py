@@ -32,7 +32,7 @@ _LOUD = 10
 """Lines from `warning` on may be so many times as many as others."""
 _FRAMES = 30
 """The innermost calls of a traceback that are kept."""
-_NUMBERS = {name: number(name) for name in LEVELS}
+_NUMBERS: dict[str, int] = {name: number(name) for name in LEVELS}
 _DEBUG, _INFO, _WARNING, _ERROR, _CRITICAL = _NUMBERS.values()
 _CONVERSION = re.compile(r"%(?:\((?P<key>[^)]*)\))?[-#0 +]*\d*(?:\.\d+)?[hlL]?(?P<kind>[a-zA-Z%])")
 _NAME_BEFORE = re.compile(r"(?P<name>[\w.-]{1,64})\\*['\"]?\s*(?:=>|:=|->|[=:])\s*['\"]?\Z")
@@ -165,7 +165,7 @@ class Logger(structlog.BoundLoggerBase):
 
     def is_enabled_for(self, level: str) -> bool:
         """Whether lines of that level are written, for fields that are dear to gather."""
-        return self._logger.threshold <= number(level)
+        return self._logger.threshold <= _NUMBERS.get(level, _INFO)
 
     def new(self, **fields: Any) -> Self:
         """A logger with these fields alone."""

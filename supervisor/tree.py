@@ -160,6 +160,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             if self._duty is not None:
                 self._box.last_words(reason)
                 self._log.write("supervisor_failed", name=self._duty.name, reason=reason)
+                self._own_log.critical("failed", exception=reason)
         finally:
             os._exit(EXIT_FAILED)
 
@@ -281,6 +282,7 @@ class Supervisor(Actor):  # type: ignore[misc]
 
     def _raise_epoch(self) -> None:
         self._epoch = self._home.raise_epoch(self._epoch)
+        self._own_log.info("epoch", epoch=self._epoch)
         died = [
             {"agent": each.name, "trace_id": each.trace_id, "reason": each.reason}
             for each in self._died
@@ -471,6 +473,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             self._hung({**told, "stack": stack.ask(process.pid, self._home.stack(_WATCHDOG))})
 
     def _leave(self, code: int, words: dict[str, Any]) -> None:
+        self._own_log.info(words["say"], reason=words.get("reason", ""))
         if self._line is not None:
             self._line.say(**words)
         os._exit(code)

@@ -96,6 +96,11 @@ def test_a_level_changes_while_the_process_runs_and_outlives_its_kill(one: Node,
     )
     one.run("supervisor", "log-level", "all", "default")
     wait_until(lambda: lines(one, "alpha")[-1].get("to") == "info", "it is as it was")
+    one.run("supervisor", "log-level", "gateway", "debug")
+    wait_until(lambda: lines(one, "gateway")[-1].get("to") == "debug", "the gateway has heard of it")
+    third = send(client)
+    told = [line["event"] for line in lines(one, "gateway") if line.get("trace_id") == third]
+    assert told == ["sent", "outcome"]
     assert "log_level" in one.run("supervisor", "events", "--kind", "log_level").stdout
 
 
