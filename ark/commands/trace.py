@@ -106,9 +106,10 @@ def _follow(arguments: argparse.Namespace, document: TraceDocument) -> TraceDocu
     from rich.live import Live
     from rich.text import Text
 
+    glyphs = _glyphs()  # asked before the live display takes the place of standard output
     with Live(auto_refresh=False, transient=True) as live:
         while _may_go_on(arguments, document):
-            story = "\n".join(tell(document, _width(), _glyphs()))
+            story = "\n".join(tell(document, _width(), glyphs))
             live.update(Text(story, no_wrap=True, overflow="crop"), refresh=True)
             time.sleep(_LOOK_S)
             document = _look(arguments)
