@@ -58,6 +58,8 @@ def tree(config: Config, version: str) -> dict[str, Any]:
             "name": name,
             "kind": "service",
             "runner": runner,
+            # Nobody trades worse because nobody looks.
+            "alone": name == "exporter",
             "version": version,
             "secrets": secrets(name),
             "shutdown_s": limits.shutdown_s,

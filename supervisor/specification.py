@@ -59,6 +59,7 @@ class ChildSpec:
         restart: `permanent` is always started again, `transient` after an abnormal end, `temporary` never.
         shutdown_s: Seconds that it gets for an orderly stop before it is killed; 0 kills at once.
         start_timeout_s: Seconds that it gets from its start until it is ready.
+        alone: Whether nobody needs it: its failure takes nobody along, and nobody's takes it along.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ChildSpec:
     restart: RestartType = "permanent"
     shutdown_s: float = 2.0
     start_timeout_s: float = 10.0
+    alone: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:

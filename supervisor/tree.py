@@ -127,6 +127,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                     restart=each.get("restart", "permanent"),
                     shutdown_s=each["shutdown_s"],
                     start_timeout_s=each["start_timeout_s"],
+                    alone=each.get("alone", False),
                 )
                 for each in duty.options["children"]
             ),

@@ -195,13 +195,13 @@ class Turn:
 
     def take_along(self, failed: Child) -> None:
         """Mark the siblings that share the fate of the one that failed."""
-        if self.spec.strategy == "one_for_one":
+        if self.spec.strategy == "one_for_one" or self.specs[failed.name].alone:
             return
         names = list(self.children)
         first = 0 if self.spec.strategy == "one_for_all" else names.index(failed.name) + 1
         for name in names[first:]:
             child = self.children[name]
-            if name == failed.name or (child.desired != "running" and not child.live):
+            if name == failed.name or self.specs[name].alone or (child.desired != "running" and not child.live):
                 continue
             restart = self.specs[name].restart
             cause = child.cause if restart == "temporary" else f"{name} restarted with {failed.name}"
@@ -240,7 +240,15 @@ class Turn:
 
     def stop_the_last(self) -> None:
         """Reverse order: only the last live child is stopped, and only when it is gone the one before it."""
-        last = next((child for child in reversed(self.children.values()) if child.live), None)
+        everybody = self.phase in ("stopping", "giving_up")
+        last = next(
+            (
+                child
+                for child in reversed(self.children.values())
+                if child.live and (everybody or not self.specs[child.name].alone)
+            ),
+            None,
+        )
         if last is None or last.state == "stopping":
             return
         if last.leaving != "sibling":
@@ -250,17 +258,21 @@ class Turn:
     def start_what_can(self) -> None:
         ordered = self.phase == "starting" or self.spec.strategy != "one_for_one"
         together = self.spec.strategy == "one_for_all"
-        if together and any(child.state == "backoff" for child in self.children.values()):
+        if together and any(self.holds_up(child) for child in self.children.values() if child.state == "backoff"):
             return
         for name in self.children:
             child = self.children[name]
             if child.state == "waiting":
                 self.start(child)
-            if ordered and self.returns(self.children[name]):
+            if ordered and self.holds_up(self.children[name]):
                 return
 
+    def holds_up(self, child: Child) -> bool:
+        """Whether later children wait for this one to be ready."""
+        return self.returns(child) and not (self.specs[child.name].alone and self.phase != "starting")
+
     def returns(self, child: Child) -> bool:
-        """Whether later children wait for this one."""
+        """Whether this one will be ready again, or for the first time."""
         return child.desired == "running" and child.state in UNSETTLED
 
     def announce(self) -> None:

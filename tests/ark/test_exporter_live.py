@@ -205,7 +205,15 @@ def test_no_count_falls_whoever_is_killed(tree: Node) -> None:
 
     restarts = {name: before["ark_child_restarts_total", name] for name in ("omega", "gateway", "exporter", "root")}
     assert restarts["root"] == 1
-    assert restarts["exporter"] >= 3  # with the gateway, by itself, and with the root
+    assert restarts["exporter"] == 2  # by itself, and with the root: it stands alone
+
+
+def test_the_end_of_the_exporter_takes_nobody_along(tree: Node) -> None:
+    before = pids(tree)
+    os.kill(before["exporter"], signal.SIGKILL)
+    comes_back(tree, "exporter", before["exporter"])
+    wait_until(lambda: is_well(tree), "the node is well")
+    assert {**pids(tree), "exporter": 0} == {**before, "exporter": 0}
 
 
 def settled(one: Node) -> dict[tuple[str, ...], float]:

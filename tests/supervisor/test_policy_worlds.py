@@ -46,6 +46,7 @@ def specifications(draw: st.DrawFn, intensity: st.SearchStrategy[int] = INTENSIT
             restart=draw(RESTARTS),
             shutdown_s=draw(st.sampled_from([0.0, 0.1, 0.5])),
             start_timeout_s=draw(st.sampled_from([0.2, 1.0])),
+            alone=draw(st.sampled_from([False, False, False, True])),
         )
         for name in NAMES[: draw(st.integers(1, len(NAMES)))]
     )

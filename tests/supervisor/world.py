@@ -170,6 +170,7 @@ class World:
     def check(self, before: State, actions: list[Action], index: int) -> None:
         assert not self.ended, "something was ordered after the end"
         names = [child.name for child in self.spec.children]
+        alone = {child.name for child in self.spec.children if child.alone}
         match actions[index]:
             case StartChild(name, incarnation):
                 assert not self.alive[name], f"a second incarnation of {name}"
@@ -184,6 +185,8 @@ class World:
                 self.released.discard(name)
                 if self.spec.strategy != "one_for_one" or before.phase in ("new", "starting"):
                     for earlier in names[: names.index(name)]:
+                        if earlier in alone and before.phase not in ("new", "starting"):
+                            continue
                         child = self.state.child(earlier)
                         assert child is not None
                         assert child.state in ("running", "isolated", "stopped", "failed") or (
@@ -201,6 +204,8 @@ class World:
                     and name not in self.isolated | self.stopped
                 ):
                     for later in names[names.index(name) + 1 :]:
+                        if later in alone and self.state.phase not in ("stopping", "giving_up"):
+                            continue
                         assert not self.alive[later], f"{name} was stopped before {later} was gone"
             case KillChild(name, incarnation):
                 child = before.child(name)
