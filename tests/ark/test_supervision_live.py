@@ -73,9 +73,7 @@ def test_a_killed_child_is_back_and_takes_those_along_that_stand_on_it(
     comes_back(tree, name, before[name])
     after = pids(tree)
     new = {each for each in before if after[each] != before[each]}
-    if name in AGENTS:  # one_for_one
-        assert new == {name}
-    elif name == "exporter":  # nobody stands on it
+    if name in (*AGENTS, "exporter"):  # one_for_one, and who stands alone
         assert new == {name}
     else:  # rest_for_one; the pipeline's agents go with their supervisor
         assert new == {*ORDER[ORDER.index(name) :], *AGENTS} - {"exporter"}
