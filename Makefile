@@ -30,7 +30,7 @@ start: $(VENV)/.installed ## make the environment, install, and run the demo unt
 test: $(VENV)/.installed-test lint ## lint, types, layers, then every test but the long ones
 	@$(PROTECT)
 	@# Three on two cores: many tests wait for processes.
-	$(BIN)/python -m pytest -n 3 $(PYTEST)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup $(PYTEST)
 
 lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -21,9 +21,22 @@ settings.register_profile("local", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") or _STRICT else "local")
 
+_SHARING = frozenset(
+    ("test_client", "test_control_security", "test_front_door", "test_page", "test_prometheus", "test_slos")
+)
+"""Modules with one node for all their tests, beside those that are named so."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a node stay on one worker: each worker would start a node of its own for them."""
+    for item in items:
+        if item.path.stem in _SHARING or item.path.stem.endswith("_live"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)
