@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 _STRICT = bool(os.environ.get("ARK_NO_SKIPS"))
 """Set by `.ci/run`: a test that is skipped has failed."""
@@ -31,12 +32,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT] = []
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a node stay on one worker: each worker would start a node of its own for them."""
-    for item in items:
-        if item.path.stem in _SHARING or item.path.stem.endswith("_live"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+class ByNode(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests that share a node stay on one worker, in their order, and begin first; the others go wherever one is free.
+
+    Each worker would start a node, a browser and a Prometheus of its own for them.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::", maxsplit=1)[0]
+        stem = Path(module).stem
+        return module if stem in _SHARING or stem.endswith("_live") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByNode:
+    return ByNode(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -23,7 +23,7 @@ from tests.node import ROOT
 from tests.promises import figures_agree
 from tests.worlds import database, digest, live, live_with_letters
 
-SEEDS = 1_000
+SEEDS = 500
 PORTION = 125
 COUNTED_SEEDS = 20
 SOAK_SEEDS = 200_000
