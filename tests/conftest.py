@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class ByNode(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that share a node stay on one worker, in their order, and begin first; the others go wherever one is free.
+    """Tests that share a node stay on one worker, in their order, and begin first; the others go where one is free.
 
     Each worker would start a node, a browser and a Prometheus of its own for them.
     """
