@@ -38,7 +38,7 @@ are being stopped. Under `one_for_all` the delay belongs to the group: nobody st
 turn. A transient sibling that had ended normally is started with the others; a temporary one is never started
 again, unless a person asks for it. A failure during a recovery joins in: it marks whom it takes along, and
 the one procedure above goes on with the greater set. A child that stands alone takes nobody along, is taken
-along by nobody, and after the first start nobody waits for it.
+along by nobody, and after the first start nobody waits for it; its start raises no epoch.
 
 **Isolation.** `Isolate` stops a child whatever it is doing; it stays in `isolated` until `Release`, whatever
 crashes elsewhere. It is not a failure, takes nobody along, and beats every pending restart, also the one of a

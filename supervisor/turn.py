@@ -293,7 +293,7 @@ class Turn:
     # What is done to one child
 
     def start(self, child: Child) -> None:
-        if child.cause:
+        if child.cause and not self.specs[child.name].alone:  # whom nobody needs had nothing in its hands
             self.actions.append(RaiseEpoch(child.cause))
         incarnation = child.incarnation + 1
         due = self.now + self.specs[child.name].start_timeout_s

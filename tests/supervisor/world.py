@@ -181,7 +181,8 @@ class World:
                 assert incarnation == old.incarnation + 1
                 assert not any(child.leaving == "sibling" for child in self.state.children), "started too soon"
                 raised = index > 0 and isinstance(actions[index - 1], RaiseEpoch)
-                assert raised == (incarnation > 1 or name in self.released), "the epoch and the start do not agree"
+                wanted = (incarnation > 1 or name in self.released) and name not in alone
+                assert raised == wanted, "the epoch and the start do not agree"
                 self.released.discard(name)
                 if self.spec.strategy != "one_for_one" or before.phase in ("new", "starting"):
                     for earlier in names[: names.index(name)]:
