@@ -15,6 +15,8 @@ BIN := $(VENV)/bin
 PROTECT := $(BIN)/python -c 'from graveyard.seal import write_protect; write_protect()'
 # Asked by Debian's packages before they start a service; 101 is a no.
 POLICY := /usr/sbin/policy-rc.d
+# Each process of a node would compile every module anew, two thirds of its start.
+unexport PYTHONDONTWRITEBYTECODE
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

@@ -14,6 +14,10 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+# Each of the hundreds of processes that tests start would compile every module anew, two thirds of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 _STRICT = bool(os.environ.get("ARK_NO_SKIPS"))
 """Set by `.ci/run`: a test that is skipped has failed."""
 _LEFT = pytest.StashKey[list[str]]()
