@@ -1,0 +1,225 @@
+"""The metrics of each arm's own signals, which no other arm has had. Pure.
+
+Where traffic is split by symbol the arms have different symbols, and a difference of the arms may be one of the
+symbols. So what pairs can answer is left to pairs, and counts decide only where those are silent: about a role
+whose decisions are not compared, or are declared to change, and about answers that never came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from deployment import evidence
+from deployment.evidence import Split
+from deployment.pair_metrics import add, is_noisy
+from deployment.samples import Counts, Segment
+from deployment.verdict import COUNTS, GUARD, Metric, Policy, Rule
+from deployment.weighing import Bar, Seen, scaled, weigh
+
+__all__ = ["count_metrics", "everywhere"]
+
+_WORDS = {
+    "counts.denied": "were denied",
+    "counts.failed": "failed",
+    "counts.late": "were late",
+    "counts.slow": "took too long",
+    "counts.broken": "had no usable answer",
+}
+
+
+def count_metrics(role: str, segments: Sequence[Segment], bar: Bar, *, changed: bool) -> Iterator[Metric]:
+    """The metrics of one role.
+
+    Args:
+        role: The agent.
+        segments: Its evidence.
+        bar: What they are held against.
+        changed: Whether the release, of whatever role, was seen to decide otherwise as it declares.
+    """
+    for name in COUNTS:
+        yield _counted(role, name, segments, bar, changed=changed)
+    yield _guard(role, segments, bar)
+
+
+def everywhere(role: str, segments: Sequence[Segment], bar: Bar) -> Iterator[Rule]:
+    """Trouble that is not, or not only, the canary's: nobody is to blame, and the rollout holds."""
+    policy, threshold = bar.policy, bar.threshold
+    arms = {arm: _total([getattr(each, arm) for each in segments]) for arm in ("canary", "baseline", "stable")}
+    late = {arm: f"{each.late} of {each.signals}" for arm, each in arms.items() if each.signals}
+    own = arms["canary"]
+    if evidence.above(own.signals, own.late, policy.late_allowed) >= threshold:
+        said = ", ".join(f"{count} at the {arm}" for arm, count in late.items())
+        yield Rule("late", "undecided", f"more outcomes are late than the objective allows: {said}", role)
+    broken = {
+        arm: f"{each.broken} of {each.trials}"
+        for arm, each in arms.items()
+        if evidence.above(each.trials, each.broken, policy.limit) >= threshold
+    }
+    if broken and broken.keys() != {"canary"}:
+        said = ", ".join(f"{count} at the {arm}" for arm, count in broken.items())
+        yield Rule("broken", "undecided", f"signals have no usable answer, and not only the canary's: {said}", role)
+    noise = add(segments, of="noise")
+    if evidence.above(noise.compared, noise.broken_first, policy.limit) >= threshold:
+        said = (
+            f"it had no usable answer to {noise.broken_first} of {noise.compared} signals that the stable one had"
+        )
+        yield Rule("baseline", "undecided", f"the baseline is no fair comparison: {said}", role)
+
+
+def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, changed: bool) -> Metric:
+    """A trouble of single signals. Fewer denials are as bad as more: a rule may have been missed."""
+    policy, both_ways = bar.policy, name == "counts.denied"
+    limit = policy.late_limit if name in ("counts.late", "counts.slow") else policy.limit
+    controls = [arm for arm in ("baseline", "stable") if any(_share(each, arm) > 0 for each in segments)]
+    figures = {
+        arm: [_figures(name, getattr(each, arm)) for each in segments] for arm in ("canary", "baseline", "stable")
+    }
+    units = {arm: sum(unit for unit, _ in each) for arm, each in figures.items()}
+    bad = {arm: sum(count for _, count in each) for arm, each in figures.items()}
+    everybody = units["canary"] + sum(units[arm] for arm in controls)
+
+    def splits(signals: int, first: str, second: str) -> list[Split]:
+        return [
+            Split(
+                _odds(
+                    (_share(segment, first), _share(segment, second))
+                    if policy.split == "signal"
+                    else (one[0], other[0])
+                ),
+                scaled(one[1], signals, everybody) + scaled(other[1], signals, everybody),
+                scaled(one[1], signals, everybody),
+            )
+            for segment, one, other in zip(segments, figures[first], figures[second], strict=True)
+        ]
+
+    def differ(events: list[Split]) -> float:
+        up = evidence.more_often(events, policy.margin)
+        return evidence.any_of(up, evidence.more_often(evidence.turned(events), policy.margin)) if both_ways else up
+
+    def harm(signals: int) -> float:
+        return evidence.average([differ(splits(signals, "canary", arm)) for arm in controls])
+
+    def rare(signals: int, arms: Sequence[str]) -> float:
+        given = sum(units[arm] for arm in arms)
+        given = scaled(given, signals, everybody) if everybody else signals
+        return evidence.no_excess(given, scaled(sum(bad[arm] for arm in arms), signals, everybody), limit=limit)
+
+    def health(signals: int) -> float:
+        # Harmful is who has it often and much more often than the control: either is evidence against that.
+        own = [splits(signals, "canary", arm) for arm in controls]
+        up = evidence.average(
+            [
+                rare(signals, ["canary"]),
+                evidence.average([evidence.unlike_twice(each, policy.harmful) for each in own]),
+            ]
+        )
+        if not both_ways:
+            return up
+        other = [evidence.unlike_twice(evidence.turned(each), policy.harmful) for each in own]
+        return evidence.all_of(up, evidence.average([rare(signals, controls), evidence.average(other)]))
+
+    silent = _silenced(role, name, segments, policy, changed=changed)
+    if not silent and len(controls) == 2 and harm(everybody) >= bar.threshold:
+        if differ(splits(everybody, "baseline", "stable")) >= bar.threshold:
+            silent = "baseline and stable run the same code and differ as well"
+        elif len({_above(units, bad, arm) for arm in controls}) > 1:
+            silent = "the canary lies between baseline and stable"
+    observed = policy.observes(role, name)
+    paired = add(segments, replayed=policy.replay).compared > 0
+    other = sum(bad[arm] for arm in controls)
+    rest = everybody - units["canary"]
+    why = f"of {units['canary']} signals of the canary {bad['canary']} {_WORDS[name]}, of {rest} others {other}"
+    return weigh(
+        Seen(
+            role=role,
+            name=name,
+            n=everybody,
+            x=bad["canary"],
+            control=other,
+            can_fail=not observed and not silent,
+            must_pass=not observed and not paired,
+            why=f"{why} ({silent})" if silent else why,
+        ),
+        harm,
+        health,
+        bar,
+    )
+
+
+def _silenced(role: str, name: str, segments: Sequence[Segment], policy: Policy, *, changed: bool) -> str:
+    """Why a metric cannot blame the canary, if so."""
+    pairs = add(segments, replayed=policy.replay)
+    if name == "counts.denied" and changed:
+        return "the release declares that it decides otherwise"
+    if name != "counts.broken" and pairs.compared and not pairs.declared and not is_noisy(role, segments, policy):
+        return "the same signals at both arms say more"
+    return ""
+
+
+def _guard(role: str, segments: Sequence[Segment], bar: Bar) -> Metric:
+    """Whether signals are counted where they belong.
+
+    Where each signal is assigned by itself, the arms must have signals by their shares. Where a key as the
+    symbol is, there is no telling how many those are; but outcomes must come to the arms as their answers did.
+    """
+    policy, splits = bar.policy, []
+    for segment in segments:
+        own, arms = segment.canary, (segment.canary, segment.baseline, segment.stable)
+        if policy.split == "signal":
+            splits.append(Split(segment.canary_share, sum(each.trials for each in arms), own.trials))
+        else:
+            answered = [each.trials - each.broken for each in arms]
+            share = answered[0] / sum(answered) if sum(answered) else 0.0
+            splits.append(Split(share, sum(each.signals for each in arms), own.signals))
+    events, first = sum(each.events for each in splits), sum(each.first for each in splits)
+    expected = sum(each.events * each.share for each in splits)
+    what = "signals" if policy.split == "signal" else "outcomes"
+    return weigh(
+        Seen(
+            role=role,
+            name=GUARD,
+            n=events,
+            x=first,
+            control=events - first,
+            can_fail=not policy.observes(role, GUARD),
+            must_pass=False,
+            why=f"of {events} {what} {first} are the canary's, where its share makes {expected:.0f}",
+        ),
+        lambda signals: evidence.off_share(
+            [
+                Split(each.share, scaled(each.events, signals, events), scaled(each.first, signals, events))
+                for each in splits
+            ],
+            policy.share_margin,
+        ),
+        lambda signals: 0.0,
+        bar,
+    )
+
+
+def _figures(name: str, counts: Counts) -> tuple[int, int]:
+    """Of how many signals of an arm a metric knows, and how many of them were bad."""
+    what = name.removeprefix("counts.")
+    units = {"broken": counts.trials, "slow": counts.trials - counts.broken}.get(what, counts.signals)
+    return units, getattr(counts, what)
+
+
+def _odds(of: tuple[float, float]) -> float:
+    """The first arm's share of what both have."""
+    return of[0] / sum(of) if sum(of) else 0.0
+
+
+def _share(segment: Segment, arm: str) -> float:
+    """An arm's share of the traffic."""
+    shares = {"canary": segment.canary_share, "baseline": segment.baseline_share}
+    return shares.get(arm, max(0.0, 1 - segment.canary_share - segment.baseline_share))
+
+
+def _above(units: dict[str, int], bad: dict[str, int], arm: str) -> bool:
+    """Whether the canary has a trouble more often than another arm."""
+    return bad["canary"] * units[arm] > bad[arm] * units["canary"]
+
+
+def _total(counts: Sequence[Counts]) -> Counts:
+    """All counts together."""
+    return Counts(**{name: sum(getattr(each, name) for each in counts) for name in Counts.__struct_fields__})

@@ -1,0 +1,111 @@
+"""What rolls a canary back, or makes a rollout hold, without statistics. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from deployment.samples import Facts
+from deployment.verdict import Policy, Rule
+
+__all__ = ["hard_rules", "since"]
+
+_MIB = 1024 * 1024
+
+
+def hard_rules(facts: Facts, policy: Policy) -> Iterator[Rule]:
+    """The rules that have come true.
+
+    What canary and control have both is nobody's fault who is judged here: the rollout holds. The control is the
+    baseline; only where none is known of, the stable version.
+    """
+    yield from _invariants(facts)
+    yield from _quarantine(facts)
+    yield from _crashes(facts, policy)
+    yield from _memory(facts, policy)
+
+
+def since(facts: Facts, seen: Facts) -> Facts:
+    """What came after the facts that somebody has seen and answered for: so a rollout that was held can go on.
+
+    Broken seals and chains, orders that nobody approved, and memory stay as they are.
+    """
+
+    def later(now: dict[str, int], then: dict[str, int]) -> dict[str, int]:
+        return {arm: max(0, count - then.get(arm, 0)) for arm, count in now.items()}
+
+    return msgspec.structs.replace(
+        facts, quarantined=later(facts.quarantined, seen.quarantined), crashes=later(facts.crashes, seen.crashes)
+    )
+
+
+def _invariants(facts: Facts) -> Iterator[Rule]:
+    """What must never be, whoever did it."""
+    if facts.seal_broken:
+        yield Rule("seal", "fail", "the Graveyard's seal is broken")
+    if facts.audit_broken:
+        yield Rule("audit", "fail", "the ledger's chain is broken")
+    if facts.unapproved > 0:
+        yield Rule("unapproved", "fail", f"the canary proposed {facts.unapproved} orders that nobody had approved")
+
+
+def _quarantine(facts: Facts) -> Iterator[Rule]:
+    """A quarantine of the canary alone rolls it back; any other makes the rollout hold."""
+    control = _control(facts.quarantined)
+    canary, other = facts.quarantined.get("canary", 0), facts.quarantined.get(control, 0)
+    if canary > 0 and other == 0:
+        yield Rule(
+            "quarantine", "fail", f"the Watchdog isolated the canary {_times(canary)}, and never the {control}"
+        )
+    elif canary > 0:
+        why = f"the Watchdog isolated the canary {_times(canary)} and the {control} {_times(other)}"
+        yield Rule("quarantine", "undecided", f"{why}: look at what both depend on")
+    elif any(facts.quarantined.values()):
+        names = " and ".join(name for name, count in facts.quarantined.items() if count > 0)
+        yield Rule("quarantine", "undecided", f"the Watchdog isolated the {names}, and not the canary")
+
+
+def _crashes(facts: Facts, policy: Policy) -> Iterator[Rule]:
+    """Several crashes of the canary alone roll it back."""
+    control = _control(facts.crashes)
+    canary, other = facts.crashes.get("canary", 0), facts.crashes.get(control, 0)
+    if canary >= policy.crashes and other == 0:
+        yield Rule("crashes", "fail", f"the canary's process crashed {_times(canary)}, and the {control}'s never")
+    elif max(canary, other) >= policy.crashes:
+        why = f"the canary's process crashed {_times(canary)} and the {control}'s {_times(other)}"
+        yield Rule("crashes", "undecided", why)
+
+
+def _memory(facts: Facts, policy: Policy) -> Iterator[Rule]:
+    """A canary whose memory grew much, and much more than the control's did meanwhile, leaks.
+
+    A process grows until its caches are full, and both arms do so alike: they are as old as each other and have
+    the same input. So only growth since both were warm counts, it must be large by itself (`memory_mb`) and for
+    the process (`memory_ratio`), and several times (`memory_times`) the growth of the control, which bears what
+    the traffic of the day costs.
+    """
+    memory = facts.memory_bytes
+    control = _control(memory)
+    if not {"canary", "canary_first", control, f"{control}_first"} <= memory.keys():
+        return
+    grown = {arm: memory[arm] - memory[f"{arm}_first"] for arm in ("canary", control)}
+    leaks = {
+        arm: by >= policy.memory_mb * _MIB and memory[arm] >= policy.memory_ratio * memory[f"{arm}_first"]
+        for arm, by in grown.items()
+    }
+    canary, other = (f"{grown[arm] / _MIB:,.0f} MiB" for arm in ("canary", control))
+    seen = f"since both were warm the canary's memory grew by {canary}, the {control}'s by {other}"
+    if leaks["canary"] and grown["canary"] >= policy.memory_times * max(grown[control], 0):
+        yield Rule("memory", "fail", seen)
+    elif leaks["canary"]:
+        yield Rule("memory", "undecided", seen)
+
+
+def _control(figures: dict[str, int]) -> str:
+    """Whom the canary is compared with."""
+    return "baseline" if "baseline" in figures or "stable" not in figures else "stable"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
