@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ark.message import Letter, Span
     from ark.metrics import Metric
     from ark.ruling import Ruling
+    from ark.state_desk import StateDesk
 
 __all__ = ["Agent", "Context", "Durability", "Effect", "Hold"]
 
@@ -90,6 +91,9 @@ class Context(Protocol):
             `ark.ruling.verify_ruling` before acting on it.
         log: Writes lines into `logs/<agent>.log`, as `context.log.info("order_sent", symbol="AAPL")`, each with the
             trace id of the signal at hand. Secrets and figures of the account are masked.
+        state: The agent's keys in the Mutable Core, as `context.state.set("window", [1, 2])`, where every change is
+            a revision that can be taken back. What is changed while a message is handled is kept with the answer
+            to it, exactly once.
     """
 
     agent: str
@@ -103,6 +107,7 @@ class Context(Protocol):
     spans: tuple[Span, ...]
     ruling: Ruling | None
     log: Logger
+    state: StateDesk
 
     @property
     def database(self) -> apsw.Connection: ...

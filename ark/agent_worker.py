@@ -19,7 +19,7 @@ import apsw
 import msgspec
 import zmq
 
-from ark import interventions
+from ark import interventions, state
 from ark.agent import Agent, Durability
 from ark.blackbox import BlackBox, read
 from ark.config import Config
@@ -86,6 +86,7 @@ class AgentWorker:
         self._meters = self._open_meters(config) if config.metrics.enabled else None
         self._showing = Showing(lambda name: self._home.shown(duty.name, name))
         self._databases: dict[str, apsw.Connection] = {}
+        self._core: state.Core | None = None
         self._outboxes: dict[str, Outbox] = {}
         self._counted_epoch = duty.epoch
         self._received = 0
@@ -131,7 +132,10 @@ class AgentWorker:
             meters=self._meters,
             show=self._showing.put,
             log=self._log,
+            core=self._open_core,
         )
+        if self._trouble.reason and os.path.exists(self._home.data / state.FILE):
+            self._open_core()  # what is wrong may be wrong with this file, which is opened when it is needed
         self._stage = Stage(
             agent,
             context,
@@ -178,6 +182,10 @@ class AgentWorker:
             with suppress(apsw.Error):
                 connection.close()
         self._databases.clear()
+        if self._core is not None:
+            with suppress(apsw.Error):
+                self._core.close()
+            self._core = None
 
     def run(self) -> None:
         """Work until told to stop."""
@@ -336,3 +344,9 @@ class AgentWorker:
                 self._home.data / self._file(name), durability, check_s=check_s, thorough=thorough, beat=self._live
             )
         return self._databases[name]
+
+    def _open_core(self) -> state.Core:
+        if self._core is None:
+            check_s, thorough = self._trouble.check(self._duty.incarnation)
+            self._core = state.open_core(self._home, check_s=check_s, thorough=thorough, beat=self._live)
+        return self._core

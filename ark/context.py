@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import apsw
 import msgspec
 
+from ark.changes import Group
 from ark.errors import AgentError
 from ark.logger import Logger, silent
-from ark.message import EVENT, NOTICE, Envelope, Span, encode
+from ark.message import EVENT, LETTER, NOTICE, Envelope, Span, encode
 from ark.meters import Measured, Meters
 from ark.metrics import Kind, check_value
 from ark.ruling import Ruling
+from ark.state import Core
+from ark.state_desk import StateDesk
 
 if TYPE_CHECKING:
     from ark.interventions import Intervention
@@ -38,6 +42,7 @@ class StageContext:
         secrets: The secrets that this agent was given.
         meters: Where it counts; None for nowhere.
         show: As in `Context`.
+        core: Gives the Mutable Core, when it is needed first; where absent, one in memory.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class StageContext:
         meters: Meters | None = None,
         show: Callable[[str, Any], None] = lambda name, document: None,
         log: Logger | None = None,
+        core: Callable[[], Core] | None = None,
     ) -> None:
         self.agent = agent
         self.version = version
@@ -89,6 +95,7 @@ class StageContext:
         self._answers: list[tuple[float, str]] = []
         self._first = self._failures = 0
         self.show = show
+        self.state = StateDesk(agent, version, core or _in_memory(clock))
 
     @property
     def database(self) -> apsw.Connection:
@@ -185,8 +192,27 @@ class StageContext:
         failed, self._failed = self._failed, False
         return failed
 
-    def at(self, envelope: Envelope, received_ns: int) -> None:
-        """Turn to the next signal."""
+    def apply_state(self, groups: Sequence[Group]) -> None:
+        """Write changes of the agent's state into the Mutable Core: what they belong to is committed."""
+        began_s = time.perf_counter()
+        self.state.apply(groups)
+        if self._meters is not None:
+            took_s = time.perf_counter() - began_s
+            self._meters.observe("ark_journal_commit_seconds", took_s, owner="state")
+
+    def at(self, envelope: Envelope, received_ns: int, phase: str = "handle") -> None:
+        """Turn to the next signal.
+
+        Args:
+            envelope: With the signal, or its letter.
+            received_ns: When it was taken, nanoseconds since the epoch.
+            phase: What the agent does with it: `handle` or `perform`.
+        """
+        if envelope.kind == LETTER:
+            phase = "letter"
+        elif envelope.ruling is not None:
+            phase += " ruled"
+        self.state.turn_to(envelope.trace_id, phase, again=envelope.attempt > 1)
         self._failed = False
         self.trace_id = envelope.trace_id
         self.attempt = envelope.attempt
@@ -196,6 +222,7 @@ class StageContext:
 
     def away(self) -> None:
         """Turn away from any signal."""
+        self.state.turn_to()
         self.trace_id = ""
         self.attempt = self.received_ns = 0
         self.spans = ()
@@ -205,6 +232,17 @@ class StageContext:
         """What the agent sent beside its answers, as destination, kind and payload; empties the list."""
         sent, self._sent = self._sent, []
         return sent
+
+
+def _in_memory(clock: Callable[[], float]) -> Callable[[], Core]:
+    made: list[Core] = []
+
+    def core() -> Core:
+        if not made:
+            made.append(Core(clock=clock))
+        return made[0]
+
+    return core
 
 
 def _measured(meters: Meters, name: str, kind: Kind, value: float, labels: Mapping[str, str]) -> Measured:

@@ -41,6 +41,7 @@ import msgspec
 
 from ark.agent import Agent, Durability, Effect, Hold
 from ark.blackbox import Work
+from ark.changes import Group
 from ark.context import StageContext
 from ark.errors import AgentError
 from ark.journal import Answer, Journal
@@ -417,10 +418,13 @@ class Stage:
         self._note("", "setup")
         self.context.epoch = self.epoch
         if self._journal:
+            self._apply_changes(self._journal.changes())
             self._journal.begin()
         self.agent.setup(self.context)
+        changes = self._keep_changes()
         if self._journal:
             self._journal.commit()
+        self._apply_changes(changes)
         self.context.settle_measured()
         self._note("", "")
         self._collect_sent()
@@ -486,7 +490,7 @@ class Stage:
         self.agent.tick(context)
         self._note("", "")
         yield "ticked"
-        self._commit(now_ns)
+        yield from self._commit(now_ns)
         yield "committed"
         self._collect_sent()
         yield from self._process_stash(now_ns)
@@ -549,13 +553,13 @@ class Stage:
         self._note("", "")
         self.handled += len(batch)
         yield "handled"
-        self._commit(now_ns)
+        yield from self._commit(now_ns)
         if effects and journal:
             yield "intended"
             journal.begin()
             with self.agent.performing(context):
                 for position, envelope, received_ns, intent, again in effects:
-                    context.at(envelope, received_ns)
+                    context.at(envelope, received_ns, "perform")
                     self._note(envelope.trace_id, "perform")
                     answer = self.agent.perform(intent, context, again=again)
                     if isinstance(answer, Hold):
@@ -564,12 +568,13 @@ class Stage:
             context.away()
             self._note("", "")
             yield "performed"
-            self._commit(now_ns)
+            yield from self._commit(now_ns)
         yield "committed"
         self._outgoing.extend(each for each in outgoing if each is not None)
         self._collect_sent()
 
-    def _commit(self, now_ns: Callable[[], int]) -> None:
+    def _commit(self, now_ns: Callable[[], int]) -> Iterator[str]:
+        changes = self._keep_changes()
         if self._journal:
             began_ns = now_ns()
             self._journal.commit()
@@ -577,6 +582,22 @@ class Stage:
             self.context.observe("ark_journal_commit_seconds", took_s, owner=self.context.agent)
         # At once: what a death in between leaves uncounted stays so, since its answers are recorded.
         self.context.settle_measured()
+        if changes:
+            yield "kept"
+            self._apply_changes(changes)
+
+    def _keep_changes(self) -> list[Group]:
+        """Keep what the agent changed of its state with what is about to be committed."""
+        changes = self.context.state.take()
+        if self._journal:
+            self._journal.keep_changes(changes)
+        return changes
+
+    def _apply_changes(self, changes: list[Group]) -> None:
+        if changes:
+            self.context.apply_state(changes)
+            if self._journal:
+                self._journal.note_applied()
 
     def _recorded(self, envelope: Envelope) -> Answer | None:
         if self.agent.recalls:

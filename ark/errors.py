@@ -13,6 +13,7 @@ __all__ = [
     "MessageError",
     "NodeError",
     "RequestError",
+    "StateError",
     "StorageError",
 ]
 
@@ -95,6 +96,12 @@ class StorageError(JournalError):
     def __init__(self, message: str, *, hint: str = "", damaged: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.damaged = damaged
+
+
+class StateError(ArkError):
+    """A change that the Mutable Core cannot keep, or a revision that there is not."""
+
+    code = "state"
 
 
 class NodeError(ArkError):

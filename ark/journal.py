@@ -8,21 +8,27 @@ checkpoints.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import apsw
 import msgspec
 
 from ark.agent import Durability
+from ark.changes import Group
 from ark.errors import JournalError
 from ark.message import Span
 
 __all__ = ["Answer", "Journal", "add_columns", "open_database", "open_for_reading"]
 
+_PATIENCE_S = 5.0
+"""So long one who writes waits for another process."""
 _SYNCHRONOUS = {Durability.PROCESS: "NORMAL", Durability.POWER: "FULL"}
 _spans_encoder = msgspec.msgpack.Encoder()
 _spans_decoder = msgspec.msgpack.Decoder(tuple[Span, ...])
+_groups_encoder = msgspec.msgpack.Encoder()
+_groups_decoder = msgspec.msgpack.Decoder(list[Group])
 
 
 def open_database(path: str | Path, durability: Durability = Durability.POWER) -> apsw.Connection:
@@ -39,8 +45,8 @@ def open_database(path: str | Path, durability: Durability = Durability.POWER) -
         if str(path) != ":memory:" and not os.path.exists(path):
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(str(path), statementcachesize=256)
-        connection.set_busy_timeout(5000)
-        connection.pragma("journal_mode", "WAL")
+        connection.set_busy_timeout(round(1000 * _PATIENCE_S))
+        _use_wal(connection)
         connection.pragma("synchronous", _SYNCHRONOUS[durability])
         connection.pragma("wal_autocheckpoint", 2000)
         connection.pragma("cache_size", -8000)
@@ -51,6 +57,19 @@ def open_database(path: str | Path, durability: Durability = Durability.POWER) -
             hint="look at the folder's mode and the free space; a damaged file can be put back from a backup",
         ) from error
     return connection
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    """SQLite does not wait, here alone, for another process that has just made the file and does the same."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.pragma("journal_mode", "WAL")
+            return
+        except apsw.BusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def open_for_reading(path: str | Path, patience_s: float = 5.0) -> apsw.Connection:
@@ -111,8 +130,10 @@ class Journal:
             "CREATE TABLE IF NOT EXISTS ark_answers (seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL,"
             " payload BLOB NOT NULL, spans BLOB NOT NULL);"
             "CREATE TABLE IF NOT EXISTS ark_intents (seq INTEGER PRIMARY KEY, trace_id TEXT NOT NULL,"
-            " intent BLOB NOT NULL)"
+            " intent BLOB NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS ark_changes (number INTEGER PRIMARY KEY, changes BLOB NOT NULL)"
         )
+        self._applied = 0
 
     def begin(self) -> None:
         """Open a transaction."""
@@ -154,6 +175,28 @@ class Journal:
     def record_intent(self, seq: int, trace_id: str, intent: bytes) -> None:
         """Remember what is about to be done."""
         self.connection.execute("INSERT INTO ark_intents VALUES (?, ?, ?)", (seq, trace_id, intent))
+
+    def keep_changes(self, groups: Sequence[Group]) -> None:
+        """Keep changes for the Mutable Core, in the transaction; let go of those that have been applied."""
+        if self._applied:
+            self.connection.execute("DELETE FROM ark_changes WHERE number <= ?", (self._applied,))
+            self._applied = 0
+        if groups:
+            self.connection.execute(
+                "INSERT INTO ark_changes (changes) VALUES (?)", (_groups_encoder.encode(groups),)
+            )
+
+    def changes(self) -> list[Group]:
+        """The changes that may not have been applied, in order."""
+        kept: list[Group] = []
+        for (changes,) in self.connection.execute("SELECT changes FROM ark_changes ORDER BY number"):
+            kept.extend(_groups_decoder.decode(changes))
+        return kept
+
+    def note_applied(self) -> None:
+        """All changes that are kept have been applied. Written down with the next ones that are kept."""
+        ((newest,),) = self.connection.execute("SELECT max(number) FROM ark_changes").fetchall()
+        self._applied = int(newest or 0)
 
     @staticmethod
     def spans(connection: apsw.Connection, seq: int, trace_id: str) -> tuple[Span, ...]:

@@ -16,6 +16,7 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from ark.message import HELD, OUTCOME, Envelope, pack, unpack
 from ark.meters import Meters
 from ark.ruling import SECRET
 from ark.signal import Signal
+from ark.state import Core
 
 __all__ = ["Faults", "Report", "Simulation", "Stuck"]
 
@@ -170,6 +172,11 @@ class Simulation:
         self._retries: dict[str, str] = {}
         self._died = 0
         self._steps = 0
+
+    @cached_property
+    def core(self) -> Core:
+        """The Mutable Core, which survives every process; made when it is needed."""
+        return Core(clock=lambda: self.clock)
 
     def run(self, signals: Sequence[Signal], *, most_steps: int = 200_000) -> Report:
         """Send the signals through, until each has its outcome and no more faults are due.
@@ -478,6 +485,7 @@ class Simulation:
             opener=opener,
             secrets={key: self._secrets[key] for key in agent.secrets if key in self._secrets},
             meters=self._meters(name, agent),
+            core=lambda: self.core,
         )
         return self._stage_class(
             agent,

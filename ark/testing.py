@@ -20,6 +20,8 @@ from ark.logger import into
 from ark.message import Span
 from ark.metrics import REGISTRY, Kind, Metric, check, check_value
 from ark.ruling import Ruling
+from ark.state import Core
+from ark.state_desk import StateDesk
 
 __all__ = ["TestContext", "drive"]
 
@@ -43,6 +45,7 @@ class TestContext:
         shown: The newest document of each name.
         metrics: Metrics that may be used beside those of `ark.metrics`: the agent's own.
         lines: What was written with `log`, as it would stand in the file, in order.
+        core: The Mutable Core, in memory; `drive` writes what the agent changed through `state` into it.
     """
 
     __test__ = False
@@ -83,6 +86,8 @@ class TestContext:
         sink.version = self.version
         sink.trace_id = lambda: self.trace_id
         self.log = sink.logger()
+        self.core = Core(clock=self.now)
+        self.state = StateDesk(agent, self.version, lambda: self.core)
         self._secrets = dict(secrets or {})
         self._databases: dict[str, apsw.Connection] = {}
 
@@ -183,5 +188,6 @@ def drive(agent: Agent[Any], message: Any, context: TestContext, *, again: bool 
     agent.settle(context)
     if isinstance(answer, Effect):
         answer = agent.perform(answer.intent, context, again=again)
+    context.state.apply(context.state.take())
     wire = msgspec.msgpack.Encoder(decimal_format="string").encode(answer)
     return msgspec.msgpack.decode(wire, type=type(answer))
