@@ -139,7 +139,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo,releases]'
 	@$(PROTECT)
 	@touch $@
 

@@ -13,7 +13,28 @@ import msgspec
 from ark.errors import MessageError
 from ark.ruling import Ruling
 
-__all__ = ["EVENT", "HELD", "LETTER", "NOTICE", "OUTCOME", "WORK", "Envelope", "Letter", "Span", "pack", "unpack"]
+__all__ = [
+    "EVENT",
+    "HELD",
+    "LETTER",
+    "MESSAGE_SCHEMA",
+    "NOTICE",
+    "OUTCOME",
+    "WORK",
+    "Envelope",
+    "Letter",
+    "Span",
+    "pack",
+    "unpack",
+]
+
+MESSAGE_SCHEMA = 1
+"""The version of all that passes between agents: `Envelope`, and in it the messages of the standard pipeline
+(`actors/messages.py`). Raise it with every change that an agent of the version before could not read, and keep what
+that one writes readable: releases of both run side by side. A new last field with a default needs no raise.
+
+It stands here, and not beside those messages, because a process must know it before it imports any agent: a release
+may bring its own `actors`, and what is imported first stays."""
 
 # The kinds of envelopes. A number is never used again for something else.
 WORK = 1

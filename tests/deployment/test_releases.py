@@ -1,0 +1,258 @@
+"""Releases: what is built is what is run, and nothing else is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import ark
+from ark.home import Home
+from ark.message import MESSAGE_SCHEMA
+from deployment import release_keys
+from deployment.manifest import Environment
+from deployment.releases import Release, ReleaseError, build, examine, in_use, open_release, remove, resolve
+from deployment.sources import from_folder
+from tests.node import ROOT
+
+pytest.importorskip("cyclonedx", reason="python -m pip install 'ark-runtime[releases]'")
+
+EXAMPLE = ROOT / "examples" / "release"
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+DECLARATION = """\
+name = "small"
+version = "1"
+[agents]
+joey = "small:Small"
+[migrations]
+joey = "restart"
+"""
+
+
+def home_at(path: Path, *trusted: Ed25519PrivateKey) -> Home:
+    home = Home(path)
+    home.prepare()
+    for number, key in enumerate(trusted):
+        release_keys.trust(home, f"key{number}", key.public_key())
+    return home
+
+
+def make(home: Home, folder: Path = EXAMPLE, key: Ed25519PrivateKey | None = KEY) -> Release:
+    return build(home, from_folder(folder), key=key, by="anna", at=1_800_000_000.0)[0]
+
+
+def small(folder: Path, declaration: str = DECLARATION, **files: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "ark-release.toml").write_text(declaration)
+    for name, text in {"small": "class Small:\n    pass\n", **files}.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return home_at(tmp_path / "home", KEY)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    return make(home_at(tmp_path_factory.mktemp("built"), KEY))
+
+
+def test_the_example_is_built_signed_and_read_only(home: Home) -> None:
+    release = make(home)
+
+    assert (release.name, release.version) == ("patient-joey", "1.0.0")
+    assert release.agents == {"joey": "patient_joey:PatientJoey"}
+    assert release.signed_by == "key0"
+    assert release.folder == home.path / "releases" / release.digest
+    assert {path.stat().st_mode & 0o777 for path in release.folder.rglob("*") if path.is_file()} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path in [release.folder, release.folder / "code"]} == {0o555}
+    assert open_release(home, release.digest[:6]) == release
+
+
+def test_what_is_built_again_is_there_already(home: Home) -> None:
+    first = build(home, from_folder(EXAMPLE), key=KEY, by="anna", at=1.0)
+    again = build(home, from_folder(EXAMPLE), key=KEY, by="anna", at=2.0)
+
+    assert (first[1], again[1]) == (True, False)
+    assert first[0] == again[0]
+
+
+def test_the_digest_is_what_the_documented_shell_command_says(built: Release) -> None:
+    assert built.folder is not None
+    text = sys.modules["deployment.content"].__doc__ or ""
+    command = text[text.index("    { echo") :].replace("\\n", "\n")
+
+    said = subprocess.run(["bash", "-c", command], cwd=built.folder, capture_output=True, text=True, check=True)
+
+    assert said.stdout.split()[0] == built.digest
+
+
+def test_an_agents_process_imports_the_release_and_leaves_no_trace_in_it(tmp_path: Path, home: Home) -> None:
+    release = make(home, small(tmp_path / "source"))
+    program = (
+        "import sys; from pathlib import Path; from ark.home import Home\n"
+        "from deployment.releases import open_release\n"
+        "open_release(Home(Path(sys.argv[1])), sys.argv[2]).put_first()\n"
+        "import small; print(small.__file__)"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(home.path), release.digest], capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout.strip() == f"{release.code}/small.py"
+    assert examine(home, release.digest).faults == ()
+
+
+def test_a_module_that_is_imported_already_cannot_be_brought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = make(home_at(tmp_path / "home", KEY), small(tmp_path / "source"))
+    monkeypatch.setitem(sys.modules, "small", sys)
+
+    with pytest.raises(ReleaseError, match="brings the module small, which is imported here from"):
+        release.put_first()
+
+
+def test_what_is_installed_is_a_release_without_a_folder(home: Home) -> None:
+    home.keep_settings({"agents": {"joey": {"class": "actors.joey:Joey"}}})
+
+    for which in ("", "installed"):
+        release = open_release(home, which)
+        assert (release.digest, release.folder, release.code, release.signed_by) == ("", None, None, None)
+        assert (release.version, release.agents) == (ark.__version__, {"joey": "actors.joey:Joey"})
+        release.put_first()
+    assert open_release(home, "installed", configured={"a": "b:C"}).agents == {"a": "b:C"}
+
+
+def test_a_release_is_known_by_the_beginning_of_its_digest(home: Home) -> None:
+    digest = make(home).digest
+
+    assert resolve(home, digest[:4]) == resolve(home, digest.upper()) == digest
+    for wrong, why in (
+        (digest[:3], "too short"),
+        ("f" * 64, "there is no release"),
+        ("../..", "there is no release"),
+    ):
+        with pytest.raises(ReleaseError, match=why):
+            resolve(home, wrong)
+
+
+def test_a_key_that_is_trusted_no_more_opens_nothing(home: Home) -> None:
+    digest = make(home).digest
+    release_keys.distrust(home, "key0")
+
+    with pytest.raises(ReleaseError, match="no key that this home trusts has signed it"):
+        open_release(home, digest)
+
+
+def test_an_unsigned_release_is_run_only_where_somebody_let_it_in(tmp_path: Path) -> None:
+    home = home_at(tmp_path)
+    release = make(home, key=None)
+
+    assert release.signed_by is None
+    assert examine(home, release.digest).unsigned
+
+
+def test_a_release_that_was_unsigned_gets_its_signature_by_a_second_build(home: Home) -> None:
+    assert make(home, key=None).signed_by is None
+    assert make(home, key=KEY).signed_by == "key0"
+    assert make(home, key=None).signed_by == "key0"
+
+
+def test_what_cannot_be_run_here_is_not_kept(home: Home) -> None:
+    with pytest.raises(ReleaseError, match="no key that this home trusts"):
+        make(home, key=OTHER)
+
+    assert [path.name for path in (home.path / "releases").iterdir() if not path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "field"),
+    [
+        (Environment(message_schema=MESSAGE_SCHEMA + 2), "message_schema"),
+        (Environment(message_schema=MESSAGE_SCHEMA - 1), "message_schema"),
+        (Environment(ark="0.2.0"), "ark"),
+        (Environment(version_of=lambda name: None), "requires"),
+        (Environment(version_of=lambda name: "0.1"), "requires"),
+    ],
+)
+def test_where_it_does_not_fit_it_is_refused(built: Release, environment: Environment, field: str) -> None:
+    assert built.folder is not None
+    home = Home(built.folder.parents[1])
+
+    with pytest.raises(ReleaseError) as caught:
+        open_release(home, built.digest, environment=environment)
+
+    assert caught.value.field == field
+
+
+def test_messages_may_be_one_version_ahead_of_a_release(built: Release) -> None:
+    assert built.folder is not None
+    home = Home(built.folder.parents[1])
+
+    assert open_release(home, built.digest, environment=Environment(message_schema=MESSAGE_SCHEMA + 1)) == built
+
+
+def test_a_release_in_use_is_not_removed(home: Home) -> None:
+    digest = make(home).digest
+    (home.data / "releases.json").write_text(f'{{"joey": {{"permanent": "", "provisional": "{digest}"}}}}')
+
+    assert in_use(home) == {digest: ["joey: provisional"]}
+    with pytest.raises(ReleaseError, match=r"in use \(joey: provisional\)"):
+        remove(home, digest)
+
+    (home.data / "releases.json").write_text("{")
+    with pytest.raises(ReleaseError, match="cannot tell which releases are in use"):
+        remove(home, digest)
+
+    (home.data / "releases.json").unlink()
+    assert remove(home, digest) == digest
+    assert list((home.path / "releases").iterdir()) == [home.path / "releases" / ".lock"]
+
+
+TAMPERING: dict[str, Callable[[Path], object]] = {
+    "another byte": lambda place: (place / "code/small.py").write_text("class Small:\n    pasS\n"),
+    "another name": lambda place: (place / "code/small.py").rename(place / "code/smalL.py"),
+    "a file more": lambda place: (place / "code/more.py").write_text(""),
+    "a file less": lambda place: (place / "code/other.py").unlink(),
+    "compiled code": lambda place: (place / "code/__pycache__").mkdir(),
+    "another manifest": lambda place: (place / "manifest.json").write_text("{}"),
+    "no signature": lambda place: (place / "release.dsse.json").unlink(),
+    "no code": lambda place: (place / "code").rename(place / "core"),
+    "a link": lambda place: (place / "code/link.py").symlink_to("small.py"),
+}
+
+
+@pytest.mark.parametrize("change", TAMPERING)
+def test_a_release_that_was_tampered_with_is_refused(tmp_path: Path, home: Home, change: str) -> None:
+    release = make(home, small(tmp_path / "source", other=""))
+    place = release.folder
+    assert place is not None
+    for each in [place, *place.rglob("*")]:
+        each.chmod(0o755 if each.is_dir() else 0o644)
+
+    TAMPERING[change](place)
+    for each in [place, *place.rglob("*")]:
+        if not each.is_symlink():
+            each.chmod(0o555 if each.is_dir() else 0o444)
+
+    with pytest.raises(ReleaseError, match="must not be run"):
+        open_release(home, release.digest)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o464, 0o555, 0o4444])
+def test_a_file_with_another_mode_is_refused(tmp_path: Path, home: Home, mode: int) -> None:
+    release = make(home, small(tmp_path / "source"))
+    assert release.code is not None
+    (release.code / "small.py").chmod(mode)
+
+    with pytest.raises(ReleaseError, match="must not be run"):
+        open_release(home, release.digest)
