@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from ark.deploy_settings import DeployConfig, FreezeWindow, Gate
 from ark.errors import ConfigError
 from ark.levels import Level
 from ark.log import Limits
@@ -401,6 +402,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis: RedisConfig = RedisConfig()
     traces: TracesConfig = TracesConfig()
     logs: LogsConfig = LogsConfig()
+    deploy: DeployConfig = DeployConfig()
     agents: dict[Name, AgentConfig] = {}
 
 
@@ -718,8 +720,11 @@ def _fields(prefix: str) -> tuple[msgspec.structs.FieldInfo, ...]:
         "redis": RedisConfig,
         "traces": TracesConfig,
         "logs": LogsConfig,
+        "deploy": DeployConfig,
+        "deploy.gates": Gate,
+        "deploy.freeze": FreezeWindow,
     }
-    return msgspec.structs.fields(kinds.get(prefix, AgentConfig))
+    return msgspec.structs.fields(kinds.get(re.sub(r"\[\d+\]$", "", prefix), AgentConfig))
 
 
 def _put(tree: dict[str, Any], place: tuple[str, ...], value: Any) -> None:

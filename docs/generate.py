@@ -27,6 +27,7 @@ import actors.register
 import actors.ruleset
 import actors.synthesis
 import ark.config
+import ark.deploy_settings
 import ark.protocol
 import ark.signal
 import ark.status
@@ -111,6 +112,9 @@ def configuration() -> str:
             parts.append(f"## `[{field.name}]`\n\n{describe(field.type)}")
         if field.name == "watchdog":
             parts.append(f"### `[watchdog.answers]`\n\n{describe(ark.config.AnswersConfig)}")
+        if field.name == "deploy":
+            parts.append(f"### `[[deploy.gates]]`\n\n{describe(ark.deploy_settings.Gate)}")
+            parts.append(f"### `[[deploy.freeze]]`\n\n{describe(ark.deploy_settings.FreezeWindow)}")
     parts.append("## Settings of the agents\n\nUnder `[agents.NAME.settings]`; an agent of your own has its own.\n")
     for agent, (module, name) in AGENTS.items():
         parts.append(
