@@ -7,14 +7,15 @@ whose decisions are not compared, or are declared to change, and about answers t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from deployment import evidence
 from deployment.evidence import Split
 from deployment.pair_metrics import add, is_noisy
 from deployment.samples import Counts, Segment
-from deployment.verdict import COUNTS, GUARD, Metric, Policy, Rule
-from deployment.weighing import Bar, Seen, scaled, weigh
+from deployment.verdict import COUNTS, GUARD, Metric, Rule
+from deployment.weighing import Bar, Seen, more, scaled, weigh
 
 __all__ = ["count_metrics", "everywhere"]
 
@@ -36,8 +37,15 @@ def count_metrics(role: str, segments: Sequence[Segment], bar: Bar, *, changed: 
         bar: What they are held against.
         changed: Whether the release, of whatever role, was seen to decide otherwise as it declares.
     """
+    pairs = add(segments, replayed=bar.policy.replay)
+    alike = pairs.compared > 0 and not pairs.declared and not is_noisy(role, segments, bar.policy)
     for name in COUNTS:
-        yield _counted(role, name, segments, bar, changed=changed)
+        silent = ""
+        if name == "counts.denied" and changed:
+            silent = "the release declares that it decides otherwise"
+        elif name != "counts.broken" and alike:
+            silent = "the same signals at both arms say more"
+        yield _counted(role, name, segments, bar, silent=silent, paired=pairs.compared > 0)
     yield _guard(role, segments, bar)
 
 
@@ -66,8 +74,16 @@ def everywhere(role: str, segments: Sequence[Segment], bar: Bar) -> Iterator[Rul
         yield Rule("baseline", "undecided", f"the baseline is no fair comparison: {said}", role)
 
 
-def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, changed: bool) -> Metric:
-    """A trouble of single signals. Fewer denials are as bad as more: a rule may have been missed."""
+def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, silent: str, paired: bool) -> Metric:
+    """A trouble of single signals. Fewer denials are as bad as more: a rule may have been missed.
+
+    Args:
+        role, name: Of the metric.
+        segments: The role's evidence.
+        bar: What it is held against.
+        silent: Why it cannot blame the canary, if so.
+        paired: Whether there are pairs to pass by.
+    """
     policy, both_ways = bar.policy, name == "counts.denied"
     limit = policy.late_limit if name in ("counts.late", "counts.slow") else policy.limit
     controls = [arm for arm in ("baseline", "stable") if any(_share(each, arm) > 0 for each in segments)]
@@ -78,26 +94,29 @@ def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, cha
     bad = {arm: sum(count for _, count in each) for arm, each in figures.items()}
     everybody = units["canary"] + sum(units[arm] for arm in controls)
 
-    def splits(signals: int, first: str, second: str) -> list[Split]:
-        return [
-            Split(
-                _odds(
-                    (_share(segment, first), _share(segment, second))
-                    if policy.split == "signal"
-                    else (one[0], other[0])
-                ),
-                scaled(one[1], signals, everybody) + scaled(other[1], signals, everybody),
-                scaled(one[1], signals, everybody),
-            )
-            for segment, one, other in zip(segments, figures[first], figures[second], strict=True)
-        ]
+    def splits(first: str, second: str) -> list[Split]:
+        found = []
+        for segment, (units_one, bad_one), (units_two, bad_two) in zip(
+            segments, figures[first], figures[second], strict=True
+        ):
+            one, two = float(units_one), float(units_two)
+            if policy.split == "signal":
+                one, two = _share(segment, first), _share(segment, second)
+            if bad_one + bad_two and one and two:
+                found.append(Split(one / (one + two), bad_one + bad_two, bad_one))
+        return found
+
+    own = [splits("canary", arm) for arm in controls]
+
+    def grown(signals: int) -> list[list[Split]]:
+        return own if signals == everybody else [more(each, signals, everybody) for each in own]
 
     def differ(events: list[Split]) -> float:
         up = evidence.more_often(events, policy.margin)
         return evidence.any_of(up, evidence.more_often(evidence.turned(events), policy.margin)) if both_ways else up
 
     def harm(signals: int) -> float:
-        return evidence.average([differ(splits(signals, "canary", arm)) for arm in controls])
+        return evidence.average([differ(each) for each in grown(signals)])
 
     def rare(signals: int, arms: Sequence[str]) -> float:
         given = sum(units[arm] for arm in arms)
@@ -106,26 +125,24 @@ def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, cha
 
     def health(signals: int) -> float:
         # Harmful is who has it often and much more often than the control: either is evidence against that.
-        own = [splits(signals, "canary", arm) for arm in controls]
+        against = grown(signals)
         up = evidence.average(
             [
                 rare(signals, ["canary"]),
-                evidence.average([evidence.unlike_twice(each, policy.harmful) for each in own]),
+                evidence.average([evidence.unlike_twice(each, policy.harmful) for each in against]),
             ]
         )
         if not both_ways:
             return up
-        other = [evidence.unlike_twice(evidence.turned(each), policy.harmful) for each in own]
+        other = [evidence.unlike_twice(evidence.turned(each), policy.harmful) for each in against]
         return evidence.all_of(up, evidence.average([rare(signals, controls), evidence.average(other)]))
 
-    silent = _silenced(role, name, segments, policy, changed=changed)
     if not silent and len(controls) == 2 and harm(everybody) >= bar.threshold:
-        if differ(splits(everybody, "baseline", "stable")) >= bar.threshold:
+        if differ(splits("baseline", "stable")) >= bar.threshold:
             silent = "baseline and stable run the same code and differ as well"
-        elif len({_above(units, bad, arm) for arm in controls}) > 1:
-            silent = "the canary lies between baseline and stable"
+        elif min(differ(each) for each in own) < math.log(1 / policy.beta):
+            silent = "it does not differ from both baseline and stable"
     observed = policy.observes(role, name)
-    paired = add(segments, replayed=policy.replay).compared > 0
     other = sum(bad[arm] for arm in controls)
     rest = everybody - units["canary"]
     why = f"of {units['canary']} signals of the canary {bad['canary']} {_WORDS[name]}, of {rest} others {other}"
@@ -144,16 +161,6 @@ def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, cha
         health,
         bar,
     )
-
-
-def _silenced(role: str, name: str, segments: Sequence[Segment], policy: Policy, *, changed: bool) -> str:
-    """Why a metric cannot blame the canary, if so."""
-    pairs = add(segments, replayed=policy.replay)
-    if name == "counts.denied" and changed:
-        return "the release declares that it decides otherwise"
-    if name != "counts.broken" and pairs.compared and not pairs.declared and not is_noisy(role, segments, policy):
-        return "the same signals at both arms say more"
-    return ""
 
 
 def _guard(role: str, segments: Sequence[Segment], bar: Bar) -> Metric:
@@ -186,11 +193,7 @@ def _guard(role: str, segments: Sequence[Segment], bar: Bar) -> Metric:
             why=f"of {events} {what} {first} are the canary's, where its share makes {expected:.0f}",
         ),
         lambda signals: evidence.off_share(
-            [
-                Split(each.share, scaled(each.events, signals, events), scaled(each.first, signals, events))
-                for each in splits
-            ],
-            policy.share_margin,
+            splits if signals == events else more(splits, signals, events), policy.share_margin
         ),
         lambda signals: 0.0,
         bar,
@@ -204,20 +207,10 @@ def _figures(name: str, counts: Counts) -> tuple[int, int]:
     return units, getattr(counts, what)
 
 
-def _odds(of: tuple[float, float]) -> float:
-    """The first arm's share of what both have."""
-    return of[0] / sum(of) if sum(of) else 0.0
-
-
 def _share(segment: Segment, arm: str) -> float:
     """An arm's share of the traffic."""
     shares = {"canary": segment.canary_share, "baseline": segment.baseline_share}
     return shares.get(arm, max(0.0, 1 - segment.canary_share - segment.baseline_share))
-
-
-def _above(units: dict[str, int], bad: dict[str, int], arm: str) -> bool:
-    """Whether the canary has a trouble more often than another arm."""
-    return bad["canary"] * units[arm] > bad[arm] * units["canary"]
 
 
 def _total(counts: Sequence[Counts]) -> Counts:

@@ -17,6 +17,7 @@ Ramdas, "Estimating means of bounded random variables by betting", 2024 (bets on
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -174,7 +175,7 @@ def average(logs: Sequence[float], weights: Sequence[float] | None = None) -> fl
         logs: Their logarithms; without any there is no evidence, 0.
         weights: What each counts for, 1 together; equal ones where absent.
     """
-    if not logs:
+    if not any(logs):
         return 0.0
     if weights is None:
         weights = [1 / len(logs)] * len(logs)
@@ -196,9 +197,18 @@ def _likelihood(splits: Iterable[Split], ratio: float, null: float) -> float:
     """The log of the likelihood ratio of "`ratio` times as often" to "`null` times as often"."""
     total = 0.0
     for share, events, first in splits:
-        if 0 < share < 1:
-            total += _bernoulli(events, first, odds_share(share, ratio), odds_share(share, null))
+        if events and 0 < share < 1:
+            own, other = _factors(share, ratio, null)
+            total += first * own + (events - first) * other
     return total
+
+
+@functools.lru_cache(maxsize=4096)
+def _factors(share: float, ratio: float, null: float) -> tuple[float, float]:
+    """The logs of what an event of the first arm, and one of the second, multiplies that ratio by."""
+    # Written out, because shares next to 0 and 1 do not survive a difference from 1.
+    other = math.log1p((null - 1) * share) - math.log1p((ratio - 1) * share)
+    return math.log(ratio / null) + other, other
 
 
 def _bernoulli(events: int, first: int, share: float, null: float) -> float:

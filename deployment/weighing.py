@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from deployment.evidence import Split
 from deployment.verdict import Metric, Policy
 
-__all__ = ["Bar", "Seen", "further", "scaled", "weigh"]
+__all__ = ["Bar", "Seen", "further", "more", "scaled", "weigh"]
 
 _MOST = 10_000_000
 """More signals than anybody waits for."""
@@ -57,8 +58,8 @@ def weigh(seen: Seen, harm: Callable[[int], float], health: Callable[[int], floa
     """
     health_at, harm_at = math.log10(1 / bar.policy.beta), bar.harm_at
     harmful, healthy = harm(seen.n) / _LN10, health(seen.n) / _LN10
-    to_pass = further(health, seen.n, health_at * _LN10)
-    to_fail = further(harm, seen.n, bar.threshold) if harmful > 0 else None
+    to_pass = further(health, seen.n, health_at * _LN10) if seen.must_pass else None
+    to_fail = further(harm, seen.n, bar.threshold) if seen.can_fail and harmful > 0 else None
     if harmful >= harm_at:
         end = "worse, beyond chance" if seen.can_fail else "that differs beyond chance, and decides nothing here"
     elif healthy >= health_at:
@@ -100,6 +101,13 @@ def further(evidence: Callable[[int], float], now: int, threshold: float) -> int
         middle = (low + high) // 2
         low, high = (low, middle) if evidence(middle) >= threshold else (middle, high)
     return high - now
+
+
+def more(splits: Sequence[Split], signals: int, seen: int) -> list[Split]:
+    """The events of what was seen, when so many signals have been seen instead."""
+    return [
+        Split(each.share, scaled(each.events, signals, seen), scaled(each.first, signals, seen)) for each in splits
+    ]
 
 
 def scaled(count: int, signals: int, seen: int) -> int:

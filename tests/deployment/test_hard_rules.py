@@ -1,0 +1,99 @@
+"""What needs no statistics: rolled back for what is the canary's alone, held for what is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployment.hard_rules import hard_rules, since
+from deployment.samples import Facts
+from deployment.verdict import Policy
+
+MIB = 1024 * 1024
+
+
+def answers(**facts: Any) -> list[tuple[str, str]]:
+    return [(rule.name, rule.answer) for rule in hard_rules(Facts(**facts), Policy())]
+
+
+def memory(
+    canary: int, canary_first: int, other: int, other_first: int, control: str = "baseline"
+) -> dict[str, int]:
+    figures = {"canary": canary, "canary_first": canary_first, control: other, f"{control}_first": other_first}
+    return {name: count * MIB for name, count in figures.items()}
+
+
+def test_nothing_wrong_is_no_rule() -> None:
+    assert answers() == []
+    assert answers(quarantined={"canary": 0, "baseline": 0}, crashes={"canary": 2, "baseline": 0}) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [({"seal_broken": True}, "seal"), ({"audit_broken": True}, "audit"), ({"unapproved": 1}, "unapproved")],
+)
+def test_what_must_never_be_rolls_back(facts: dict[str, Any], name: str) -> None:
+    assert answers(**facts) == [(name, "fail")]
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "expected"),
+    [
+        ({"canary": 1}, "fail"),
+        ({"canary": 1, "baseline": 0, "stable": 1}, "fail"),
+        ({"canary": 1, "baseline": 2}, "undecided"),
+        ({"canary": 1, "stable": 1}, "undecided"),
+        ({"baseline": 1}, "undecided"),
+        ({"canary": 0, "baseline": 0, "stable": 1}, "undecided"),
+    ],
+    ids=str,
+)
+def test_a_quarantine_of_the_canary_alone_rolls_back_and_any_other_holds(
+    quarantined: dict[str, int], expected: str
+) -> None:
+    assert answers(quarantined=quarantined) == [("quarantine", expected)]
+
+
+@pytest.mark.parametrize(
+    ("crashes", "expected"),
+    [
+        ({"canary": 3, "baseline": 0}, ["fail"]),
+        ({"canary": 2, "baseline": 0}, []),
+        ({"canary": 30, "baseline": 1}, ["undecided"]),
+        ({"canary": 0, "baseline": 3}, ["undecided"]),
+    ],
+    ids=str,
+)
+def test_crashes_of_the_canary_alone_roll_back(crashes: dict[str, int], expected: list[str]) -> None:
+    assert [answer for _, answer in answers(crashes=crashes)] == expected
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        (memory(300, 100, 110, 100), ["fail"]),
+        (memory(300, 100, 100, 105), ["fail"]),
+        (memory(300, 100, 110, 100, "stable"), ["fail"]),
+        (memory(150, 100, 100, 100), []),  # half as much again, but not much
+        (memory(1100, 1000, 1000, 1000), []),  # much, but little of what it has
+        (memory(300, 100, 290, 100), ["undecided"]),  # both
+        (memory(110, 100, 300, 100), []),  # the old version leaks, and the new one does not
+        ({"canary": 300 * MIB, "canary_first": 100 * MIB}, []),  # nothing to compare with
+    ],
+    ids=str,
+)
+def test_memory_that_grows_much_more_than_the_baselines_is_a_leak(
+    figures: dict[str, int], expected: list[str]
+) -> None:
+    assert [answer for _, answer in answers(memory_bytes=figures)] == expected
+
+
+def test_a_rollout_that_goes_on_is_not_held_for_what_somebody_has_answered_for() -> None:
+    seen = Facts(quarantined={"canary": 1, "baseline": 1}, crashes={"baseline": 3})
+    later = Facts(quarantined={"canary": 2, "baseline": 1}, crashes={"baseline": 3}, unapproved=1)
+    assert list(hard_rules(since(seen, seen), Policy())) == []
+    assert [(rule.name, rule.answer) for rule in hard_rules(since(later, seen), Policy())] == [
+        ("unapproved", "fail"),
+        ("quarantine", "fail"),
+    ]
