@@ -251,6 +251,13 @@ class Agent(Generic[Taken]):
     """Names of secrets that the agent needs; the supervisor makes one for all who name the same."""
     version: ClassVar[str] = ""
     """The agent's version; empty: that of ARK."""
+    weighs: ClassVar[Any] = None
+    """The type of the case that `case` makes for another version of the agent; None: the message itself."""
+    proposes: ClassVar[Any] = None
+    """The type of what `propose` returns; None: a message like the one taken."""
+    unlike: ClassVar[tuple[str, ...]] = ()
+    """Parts of a proposal in which two versions may differ without deciding differently: globs over paths such as
+    `notes.*`. For times and texts."""
     tick_s: ClassVar[float] = 0.0
     """Every how many seconds `tick` is called, between batches; 0 for never."""
 
@@ -323,6 +330,50 @@ class Agent(Generic[Taken]):
         before the one that failed only: every agent sees the letter pass.
         """
         return None
+
+    # Beside a version of its own that is on trial. The process of the agent keeps the journal and the last word.
+
+    @classmethod
+    def splits(cls) -> bool:
+        """Whether another version can decide beside this one: an agent without a journal can as it is, one with
+        must say what of it is a pure decision (`propose`).
+        """
+        return cls.durability is Durability.NONE or cls.propose is not Agent.propose
+
+    def setup_arm(self, context: Context) -> None:
+        """Called instead of `setup` in the process of a version that is on trial: it has no journal, no secret and
+        no other agent to talk to.
+        """
+        self.setup(context)
+
+    def case(self, message: Taken, context: Context) -> Any:
+        """What a version on trial needs to decide on a message, as `weighs` says; None where nothing is to decide.
+
+        Called in the agent's own process, right before `handle` where that decides the signal.
+        """
+        return message
+
+    def propose(self, case: Any, context: Context) -> Any:
+        """Decide on a case without any effect, in the process of the version on trial."""
+        return self.handle(case, context)
+
+    def adopt(self, message: Taken, proposal: Any, context: Context) -> Any:
+        """Answer a message as another version proposes; what may be returned is what `handle` may.
+
+        Called in the agent's own process. Look at the proposal as at a stranger's.
+
+        Raises:
+            ProposalError: It may not be done. The agent's own process decides then, and the rollout ends.
+        """
+        return proposal
+
+    def proposed(self, answer: Any) -> Any:
+        """What `propose` would have returned for what `handle` just answered; None where that cannot be told."""
+        return None if isinstance(answer, (Effect, Hold)) else answer
+
+    def refuses(self, proposal: Any) -> bool:
+        """Whether a proposal is a no to the signal."""
+        return False
 
     def teardown(self, context: Context) -> None:
         """Called before an orderly stop. Not called when the process is killed: do nothing needed here."""

@@ -25,7 +25,7 @@ from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
-from ark.delivery import GATEWAY, Stage
+from ark.delivery import GATEWAY
 from ark.errors import BootError, StorageError
 from ark.home import Home
 from ark.host import EXIT_OK, load_object
@@ -35,6 +35,7 @@ from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
 from ark.privacy import privacy_faults
 from ark.showing import Showing
+from ark.stage import Stage
 from ark.storage import RETRY_S, Trouble, naming, open_journal
 from ark.tally import Limits
 from ark.wire import Outbox, mailbox

@@ -12,8 +12,10 @@ __all__ = [
     "JournalError",
     "MessageError",
     "NodeError",
+    "ProposalError",
     "RequestError",
     "StateError",
+    "RoutingError",
     "StorageError",
 ]
 
@@ -120,3 +122,15 @@ class AgentError(ArkError):
     """An agent broke the contract of `ark.Agent`."""
 
     code = "agent"
+
+
+class ProposalError(ArkError):
+    """What an arm proposes may not be done: nobody approved it, or the rule book forbids it."""
+
+    code = "proposal"
+
+
+class RoutingError(ArkError):
+    """A routing table that cannot be read."""
+
+    code = "routing"

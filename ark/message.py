@@ -20,10 +20,15 @@ __all__ = [
     "MESSAGE_SCHEMA",
     "NOTICE",
     "OUTCOME",
+    "PROPOSAL",
+    "TRIAL",
     "WORK",
     "Envelope",
     "Letter",
+    "Proposed",
     "Span",
+    "Trial",
+    "encode",
     "pack",
     "unpack",
 ]
@@ -49,6 +54,10 @@ EVENT = 5
 """Something to publish, for the gateway."""
 HELD = 6
 """An agent's word that a person must decide, for the gateway; the last span is that of the agent."""
+TRIAL = 7
+"""A case for an arm of the agent: another process, which decides without effect."""
+PROPOSAL = 8
+"""What the arm would do, back to the agent's own process."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -59,12 +68,14 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
         version: The agent's version.
         in_ns: When its process took the signal, nanoseconds since the epoch.
         out_ns: When it had handled the signal, nanoseconds since the epoch.
+        track: While a rollout is under way, who decided and under which routing table: `canary:17`.
     """
 
     agent: str
     version: str
     in_ns: int
     out_ns: int
+    track: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -111,6 +122,42 @@ class Letter(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     attempts: int
     records: dict[str, bytes] = {}
+
+
+class Trial(msgspec.Struct, frozen=True, array_like=True):
+    """The payload of a `TRIAL`.
+
+    Attributes:
+        number: The asker's own, which comes back with the proposal.
+        case: What is to be decided, msgpack.
+        live: Whether the signal is the arm's own, and not merely shown to it.
+    """
+
+    number: int
+    case: msgspec.Raw
+    live: bool = False
+
+
+class Proposed(msgspec.Struct, frozen=True, array_like=True):
+    """The payload of a `PROPOSAL`.
+
+    Attributes:
+        number: Of the trial.
+        arm: Who proposes.
+        took_ns: From taking the case to the answer, nanoseconds, in the arm's own process.
+        answer: What is proposed, msgpack; empty where there is none.
+        held: Whether the answer is a `Hold`.
+        error: Why there is no answer, in one line.
+        version: The arm's own version of the agent.
+    """
+
+    number: int
+    arm: str
+    took_ns: int
+    answer: bytes = b""
+    held: bool = False
+    error: str = ""
+    version: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")

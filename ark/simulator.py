@@ -25,7 +25,7 @@ import msgspec
 
 from ark.agent import Agent, Durability
 from ark.context import StageContext
-from ark.delivery import GATEWAY, Pending, Stage
+from ark.delivery import GATEWAY, Pending
 from ark.door import Door
 from ark.errors import ArkError
 from ark.intake import Intake
@@ -35,6 +35,7 @@ from ark.message import HELD, OUTCOME, Envelope, pack, unpack
 from ark.meters import Meters
 from ark.ruling import SECRET
 from ark.signal import Signal
+from ark.stage import Stage
 from ark.state import Core
 
 __all__ = ["Faults", "Report", "Simulation", "Stuck"]

@@ -13,12 +13,12 @@ from pathlib import Path
 import apsw
 import pytest
 
-from ark.delivery import Stage
 from ark.errors import ArkError
 from ark.intake import Intake
 from ark.journal import Journal
 from ark.message import Envelope
 from ark.simulator import Faults
+from ark.stage import Stage
 from tests.node import ROOT
 from tests.promises import figures_agree
 from tests.worlds import database, digest, live, live_with_letters

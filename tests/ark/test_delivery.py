@@ -17,12 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ark import Agent, Context, Durability, Effect, Hold
 from ark.context import StageContext
-from ark.delivery import GATEWAY, LARGEST_HOLD, STRIKES, Dispatcher, Held, Pending, Stage
+from ark.delivery import GATEWAY, STRIKES, Dispatcher, Held, Pending
 from ark.errors import AgentError
 from ark.journal import Journal, open_database
 from ark.message import HELD, LETTER, NOTICE, OUTCOME, WORK, Envelope, Letter, encode
 from ark.meters import Meters, read
 from ark.ruling import Ruling, rule
+from ark.stage import LARGEST_HOLD, Stage
 
 FILLED = {"agent": "beta", "version": "1", "track": "stable"}
 HELD_NOW = Held("alpha", 1.0, 2.0, "is this wise?", msgspec.Raw(b"\x80"), 1)

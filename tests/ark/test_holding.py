@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from ark import Agent, Context, Durability, Hold, Signal
-from ark.delivery import Dispatcher, Held, Pending, Stage
+from ark.delivery import Dispatcher, Held, Pending
 from ark.door import DEADLINE, Door
 from ark.message import HELD, Envelope
 from ark.ruling import verify_ruling
 from ark.simulator import Faults, Report, Simulation
+from ark.stage import Stage
 from tests.echo_agents import First, Passed
 
 SEEDS = 600

@@ -25,10 +25,11 @@ from actors.kyle import Kyle
 from ark.agent import Durability
 from ark.blackbox import BlackBox
 from ark.context import StageContext
-from ark.delivery import GATEWAY, Stage
+from ark.delivery import GATEWAY
 from ark.journal import Journal, open_database
 from ark.message import NOTICE, WORK, Envelope, pack, unpack
 from ark.signal import Signal
+from ark.stage import Stage
 from tests.chaos.test_kills import made_up_signals
 
 AGENTS = {"kyle": Kyle, "joey": Joey, "hrm": HRM, "kenny": Kenny, "aletheia": Aletheia}

@@ -1,0 +1,231 @@
+"""The routing table: which arm decides which signal while a rollout is under way. Pure, but for reading the file.
+
+Beside the process of an agent (the role) may stand two arms: `canary`, from a new release, and `baseline`, a
+process as fresh from the permanent one. The deploy actor writes the table, every role reads it, and a lease bounds
+it: when nobody renews the lease, each role decides alone again, without having to be told.
+
+The share of an arm only moves a border: a key keeps its place between 0 and 1 for the whole rollout, the canary has
+what lies below its share, the baseline what lies above 1 minus its own. What is the canary's at 10 % is its own at
+25 %, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ark.errors import RoutingError
+
+__all__ = [
+    "ARMS",
+    "BASELINE",
+    "CANARY",
+    "OWN",
+    "Declared",
+    "Route",
+    "Table",
+    "TableFile",
+    "arm_name",
+    "band_of",
+    "pins",
+    "place_of",
+    "read_table",
+]
+
+CANARY = "canary"
+BASELINE = "baseline"
+ARMS = (CANARY, BASELINE)
+OWN = ""
+"""Stands for the role's own process."""
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+_PLACES = 1 << 64
+_MAGNITUDES = 4
+"""A band of notional is one power of ten divided by so many."""
+
+
+class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of decisions that a release announces, so that nobody takes it for a fault.
+
+    Attributes:
+        path: Which part of the decision, as a glob over `violations.0.rule`.
+        before, after: What it is and what it becomes, as text; None for whatever.
+        symbol: Only for this symbol; None for all.
+    """
+
+    path: str
+    before: str | None = None
+    after: str | None = None
+    symbol: str | None = None
+
+
+class Route(msgspec.Struct, frozen=True):
+    """How one role shares its signals out.
+
+    Attributes:
+        canary, baseline: The share of each arm, 0 to 1; together at most 1.
+        copies: Whether the arms are shown the other signals, too, without effect.
+        replay_per_s: So many recorded signals a second are shown to both arms once more.
+        patience_s: An answer that takes longer is not waited for; the role decides then.
+        slow_s: An answer that takes longer counts as slow.
+        declared: What the release says that it changes.
+    """
+
+    canary: Share = 0.0
+    baseline: Share = 0.0
+    copies: bool = True
+    replay_per_s: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    patience_s: Annotated[float, Meta(gt=0, le=60)] = 2.0
+    slow_s: Annotated[float, Meta(gt=0, le=60)] = 0.12
+    declared: tuple[Declared, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.canary + self.baseline > 1 + 1e-9:
+            raise ValueError(
+                f"`canary` and `baseline` are {self.canary + self.baseline:g} together, which is above 1"
+            )
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Who decides what.
+
+    Attributes:
+        generation: Rises with each change; the evidence is kept apart by it.
+        rollout: The rollout's id.
+        lease_until: Until when it holds, seconds since the epoch.
+        salt: What the places of keys are drawn with.
+        by: What is shared out: symbols, sources, or bands of notional.
+        roles: The route of each role that has arms.
+        pins: Arms of symbols that keep theirs, since a position is open; `OWN` for the role itself.
+    """
+
+    generation: int
+    rollout: str
+    lease_until: float
+    salt: str = ""
+    by: Literal["symbol", "source", "notional"] = "symbol"
+    roles: dict[str, Route] = {}
+    pins: dict[str, str] = {}
+
+    def route(self, role: str, now: float) -> Route | None:
+        """The role's route, or None where it decides alone."""
+        return self.roles.get(role) if now < self.lease_until else None
+
+    def arm(self, role: str, symbol: str, key: str, now: float) -> str:
+        """Who decides a signal of that role.
+
+        Args:
+            role: The agent.
+            symbol: The signal's.
+            key: What it is shared out by; see `Table.by`.
+            now: Seconds since the epoch.
+        """
+        route = self.route(role, now)
+        if route is None:
+            return OWN
+        pinned = self.pins.get(symbol)
+        if pinned is not None:
+            share = {CANARY: route.canary, BASELINE: route.baseline}.get(pinned, 0.0)
+            return pinned if share > 0 else OWN
+        return placed(place_of(self.salt, key), route)
+
+
+def place_of(salt: str, key: str) -> float:
+    """Where a key lies, in [0, 1): the same in every process and for ever."""
+    digest = hashlib.sha256(f"{salt}\0{key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / _PLACES
+
+
+def placed(place: float, route: Route) -> str:
+    """The arm that has a place."""
+    if place < route.canary:
+        return CANARY
+    return BASELINE if place >= 1 - route.baseline else OWN
+
+
+def band_of(notional: float | None) -> str:
+    """The band of notional that a value lies in: a quarter of a power of ten; nothing is known of None."""
+    if notional is None or not notional > 0:
+        return "none"
+    return f"1e{math.floor(math.log10(notional) * _MAGNITUDES) / _MAGNITUDES:g}"
+
+
+def pins(old: Table | None, new: Table, role_symbols: Mapping[str, str]) -> dict[str, str]:
+    """Whom the symbols with an open position stay with when a table takes another's place.
+
+    Args:
+        old: The table so far, or None where there was none.
+        new: The one to come, without pins.
+        role_symbols: By symbol with an open position, a key by which it was shared out (the symbol itself, unless
+            the table shares out something else).
+    """
+    kept: dict[str, str] = {}
+    for role, route in new.roles.items():
+        before = None if old is None else old.roles.get(role)
+        for symbol, key in role_symbols.items():
+            place = place_of(new.salt, key)
+            was = OWN if before is None or old is None else old.pins.get(symbol, placed(place, before))
+            if was != placed(place, route):
+                kept[symbol] = was
+    return kept
+
+
+def arm_name(role: str, arm: str) -> str:
+    """The name of an arm's process in the tree."""
+    return f"{role}.{arm}"
+
+
+class TableFile:
+    """The table as a process of the tree sees it: looked at again only where the file has changed.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int] | None = None
+        self.table: Table | None = None
+        self.fault = ""
+
+    def look(self) -> bool:
+        """Read the file if it is another one; say whether it was. What cannot be read is no table."""
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            seen = None
+        else:
+            seen = (found.st_ino, found.st_mtime_ns)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        self.fault = ""
+        try:
+            self.table = None if seen is None else read_table(self._path)
+        except RoutingError as error:
+            self.table, self.fault = None, error.message
+        return True
+
+
+_decoder = msgspec.json.Decoder(Table)
+
+
+def read_table(path: Path) -> Table | None:
+    """The table in a file; None where there is none.
+
+    Raises:
+        RoutingError: It cannot be read.
+    """
+    try:
+        return _decoder.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RoutingError(f"the routing table {path} cannot be read: {error}") from error

@@ -1,0 +1,117 @@
+"""What an agent's arms did, counted in a page of memory that survives its process: the evidence of a rollout.
+
+One writer, the agent's own process, which takes the page up where the one before left it. A row for each routing
+table; when there are more tables than rows the oldest row goes. Each figure is a word that is stored at once.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+import msgspec
+
+__all__ = ["FIGURES", "Row", "TrialPage", "differences_in", "read_rows"]
+
+_PAIRED = (
+    "compared",
+    "different",
+    "declared",
+    "denied_first",
+    "denied_second",
+    "slow_first",
+    "slow_second",
+    "broken_first",
+    "broken_second",
+)
+FIGURES = (
+    *(f"{arm}_{figure}" for arm in ("canary", "baseline") for figure in ("trials", "broken", "slow")),
+    *(f"{kind}_{figure}" for kind in ("pairs", "replayed", "noise") for figure in _PAIRED),
+    "unapproved",
+    "not_shown",
+)
+"""The figures of a row: of each arm's own signals, of signals that two decided, of what was refused or left out."""
+_ROWS = 64
+_WORDS = 1 + len(FIGURES)
+_SIZE = (_ROWS * _WORDS * 8 + 4095) // 4096 * 4096
+_MOST_DIFFERENCES = 1 << 20
+"""Bytes of the differences that are kept of one rollout."""
+
+Row = dict[str, int]
+
+
+class TrialPage:
+    """The writing side, for the one thread that works.
+
+    Args:
+        path: The page; made if it is not there.
+        differences: The file that counter-examples are appended to, a line of JSON for each.
+    """
+
+    def __init__(self, path: Path, differences: Path) -> None:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, _SIZE)
+            self._words = memoryview(mmap.mmap(descriptor, _SIZE)).cast("q")
+        finally:
+            os.close(descriptor)
+        self._differences = differences
+        self._at = {name: place for place, name in enumerate(FIGURES, start=1)}
+        self._row = 0
+
+    def begin(self, generation: int) -> None:
+        """Count under a table from now on; one that has a row already goes on with it."""
+        starts = range(0, _ROWS * _WORDS, _WORDS)
+        known = [start for start in starts if self._words[start] == generation]
+        self._row = known[0] if known else min(starts, key=lambda start: self._words[start])
+        if not known:
+            self._words[self._row] = 0  # no row while it is neither the old one nor the new one
+            for place in range(self._row + 1, self._row + _WORDS):
+                self._words[place] = 0
+            self._words[self._row] = generation
+
+    def count(self, figure: str, amount: int = 1) -> None:
+        """Add to a figure of the table at hand."""
+        self._words[self._row + self._at[figure]] += amount
+
+    def tell(self, difference: msgspec.Struct) -> None:
+        """Keep a counter-example, as long as there are not too many of them."""
+        line = msgspec.json.encode(difference) + b"\n"
+        descriptor = os.open(self._differences, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size + len(line) <= _MOST_DIFFERENCES:
+                os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
+
+
+def read_rows(path: Path) -> dict[int, Row]:
+    """The figures of each routing table, by its generation; empty where there is no page."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    words = (
+        memoryview(content[: _ROWS * _WORDS * 8]).cast("q") if len(content) >= _SIZE else memoryview(b"").cast("q")
+    )
+    return {
+        words[start]: dict(zip(FIGURES, words[start + 1 : start + _WORDS], strict=True))
+        for start in range(0, len(words), _WORDS)
+        if words[start]
+    }
+
+
+def differences_in(path: Path) -> list[dict[str, object]]:
+    """The counter-examples in a file, oldest first; a line that was cut off by a death is left away."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=dict[str, object]))
+        except msgspec.DecodeError:
+            continue
+    return found
