@@ -26,6 +26,7 @@ from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
 from ark.delivery import GATEWAY
+from ark.equipment import Equipment
 from ark.errors import BootError, StorageError
 from ark.home import Home
 from ark.host import EXIT_OK, load_object
@@ -34,10 +35,12 @@ from ark.logger import of_process
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
 from ark.privacy import privacy_faults
+from ark.routing import ARMS, TableFile, arm_name
 from ark.showing import Showing
 from ark.stage import Stage
 from ark.storage import RETRY_S, Trouble, naming, open_journal
 from ark.tally import Limits
+from ark.trial_page import TrialPage
 from ark.wire import Outbox, mailbox
 
 __all__ = ["AgentWorker"]
@@ -46,6 +49,9 @@ _DRAIN = 8
 """Frames taken in one round; together with `wire.FRAME` this bounds a batch."""
 _HALT_FRESH_S = 0.001
 _BEAT_FRESH_S = 0.05
+_ARMS_FRESH_S = 0.05
+_ARM_SILENT_S = 3.0
+"""An arm that has not beaten its heart for so long is not there, whatever the Watchdog makes of it."""
 _OPENNESS_FRESH_S = 5.0
 _SPACE_FRESH_S = 1.0
 """A fact about the world outside is looked up at most so often."""
@@ -68,13 +74,16 @@ class AgentWorker:
         place = pipeline.index(duty.name)
         self._successor = pipeline[place + 1] if place + 1 < len(pipeline) else GATEWAY
         settings = config.agents[duty.name]
-        if settings.path:
-            sys.path.insert(0, settings.path)
-        agent_class = load_object(settings.class_)
+        equipment = msgspec.convert(duty.options.get("equipment", {}), Equipment)
+        for folder in (settings.path, equipment.code):
+            if folder:
+                sys.path.insert(0, folder)
+        sys.dont_write_bytecode = bool(equipment.code)  # a release is never written to
+        agent_class = load_object(equipment.class_ or settings.class_)
         if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
         self._agent_class = agent_class
-        self.version: str = agent_class.version or duty.options["version"]
+        self.version: str = agent_class.version or equipment.version or duty.options["version"]
         self._log = of_process()
         self._trouble = Trouble(duty.name, self._home, box)
         self._halt_reason: str | None = None
@@ -89,6 +98,10 @@ class AgentWorker:
         self._databases: dict[str, apsw.Connection] = {}
         self._core: state.Core | None = None
         self._outboxes: dict[str, Outbox] = {}
+        self._routes = TableFile(self._home.routes_file)
+        self._arms: frozenset[str] = frozenset()
+        self._arms_looked_at = -math.inf
+        self._recordless = False
         self._counted_epoch = duty.epoch
         self._received = 0
         self._sent = 0
@@ -217,7 +230,8 @@ class AgentWorker:
         next_tick = time.monotonic() + tick_s if tick_s > 0 else math.inf
         while True:
             blocked = any(outbox.is_blocked for outbox in self._outboxes.values())
-            wait_s = min(0.005 if blocked else self._beat_s, max(0.0, next_tick - time.monotonic()))
+            patience_s = _ARMS_FRESH_S if self._stage.trials.active else self._beat_s
+            wait_s = min(0.005 if blocked else patience_s, max(0.0, next_tick - time.monotonic()))
             ready = dict(poller.poll(math.ceil(wait_s * 1000)))
             if self._control.fileno() in ready:
                 for words in self._control.hear():
@@ -225,6 +239,7 @@ class AgentWorker:
                         self._agent.teardown(self._stage.context)
                         self._zmq.destroy(linger=100)
                         return
+            self._look_at_routes()
             if inbox in ready:
                 self._work(self._drain(inbox))
             elif blocked:
@@ -236,6 +251,49 @@ class AgentWorker:
             if asked_for and time.monotonic() - looked_at > _OPENNESS_FRESH_S:
                 self._look_for_openness()
             self._beat()
+
+    def _look_at_routes(self) -> None:
+        """Go by the routing table, and by which arms are there; take back what they are too late with."""
+        changed = self._routes.look()
+        table = self._routes.table
+        if changed and self._routes.fault:
+            self._log.error("routes_unreadable", reason=self._routes.fault)
+        route = None if table is None else table.route(self._duty.name, time.time())
+        if route is None:
+            if self._stage.trials.table is not None:
+                self._go_through(self._stage.turn(None, frozenset(), time.time_ns))
+            return
+        self._open_record()
+        now = time.monotonic()
+        if changed or now - self._arms_looked_at > _ARMS_FRESH_S:
+            self._arms_looked_at = now
+            arms = frozenset(arm for arm in ARMS if self._is_there(arm_name(self._duty.name, arm)))
+            if changed or arms != self._arms:
+                self._arms = arms
+                self._go_through(self._stage.turn(table, arms, time.time_ns))
+            self._go_through(self._stage.overtake(time.time_ns))
+
+    def _open_record(self) -> None:
+        """Only now: on a full disk an agent that has no arms must not want a page for them."""
+        if self._stage.trials.record is not None:
+            return
+        name = self._duty.name
+        try:
+            self._stage.trials.record = TrialPage(self._home.trials(name), self._home.differences(name))
+        except OSError as error:
+            if not self._recordless:
+                self._log.error("trials_not_recorded", reason=str(error))
+            self._recordless = True
+
+    def _is_there(self, arm: str) -> bool:
+        box = read(self._home.box(arm))
+        if box is None or not box.loops or box.beat_age_s > _ARM_SILENT_S:
+            return False
+        try:
+            os.kill(box.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def _work(self, batch: list[Envelope]) -> None:
         admitted = self._stage.admit(batch)

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 RESERVED = (
-    *("root", "gateway", "watchdog", "exporter", "deployer", "feed", "pipeline", "operator"),
+    *("root", "gateway", "watchdog", "exporter", "deployer", "rollout", "feed", "pipeline", "operator"),
     *("all", "actors", "supervision", "thespian"),
 )
 """Names of the tree's own processes, sockets and logs, and the word for all of them, which no agent can have."""

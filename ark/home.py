@@ -29,7 +29,18 @@ _RESERVE = 4096
 """Bytes that are set aside for a halt on a full disk."""
 _REPORT_FRESH_S = 10.0
 """What the Watchdog said so long ago tells nothing of now."""
-_FOLDERS = ("run", "run/box", "run/metrics", "run/shown", "keys", "data", "releases", "backups", "logs")
+_FOLDERS = (
+    "run",
+    "run/box",
+    "run/metrics",
+    "run/shown",
+    "run/trials",
+    "keys",
+    "data",
+    "releases",
+    "backups",
+    "logs",
+)
 
 
 class _Report(msgspec.Struct):
@@ -72,6 +83,9 @@ class Home:
         self.watchdog_file = self.run / "watchdog.json"
         self.restarts_file = self.run / "restarts.json"
         self.levels_file = self.run / "levels.json"
+        self.routes_file = self.run / "routes.json"
+        self.permanent_file = self.data / "releases.json"
+        self.releases = self.path / "releases"
         self._lock_file = self.run / "lock"
         self.halt_file = self.data / "halt.json"
         self._reserve_file = self.data / ".halt.reserve"
@@ -124,6 +138,14 @@ class Home:
     def shown(self, agent: str, name: str) -> Path:
         """What an agent shows on the node's page under a name."""
         return self.run / "shown" / f"{agent}.{name}.json"
+
+    def trials(self, role: str) -> Path:
+        """The page on which an agent counts what its arms did."""
+        return self.run / "trials" / f"{role}.page"
+
+    def differences(self, role: str) -> Path:
+        """Where an agent keeps signals that its arms decided differently, a line of JSON for each difference."""
+        return self.run / "trials" / f"{role}.jsonl"
 
     def stack(self, name: str) -> Path:
         """Where a process that is asked says where it is stuck."""
@@ -513,7 +535,9 @@ class Home:
                         *self.run.glob("box/*"),
                         *self.pages.glob("*"),
                         *self.run.glob("shown/*"),
+                        *self.run.glob("trials/*"),
                         self.restarts_file,
+                        self.routes_file,
                     )
                 ),
             ):

@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ark.equipment import ArmSpec, Equipment
 from ark.errors import RoutingError
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "pins",
     "place_of",
     "read_table",
+    "write_table",
 ]
 
 CANARY = "canary"
@@ -104,6 +106,8 @@ class Table(msgspec.Struct, frozen=True):
         by: What is shared out: symbols, sources, or bands of notional.
         roles: The route of each role that has arms.
         pins: Arms of symbols that keep theirs, since a position is open; `OWN` for the role itself.
+        arms: The arms that are to run, by the name of their process.
+        provisional: What roles themselves run from, other than their permanent release.
     """
 
     generation: int
@@ -113,6 +117,16 @@ class Table(msgspec.Struct, frozen=True):
     by: Literal["symbol", "source", "notional"] = "symbol"
     roles: dict[str, Route] = {}
     pins: dict[str, str] = {}
+    arms: dict[str, ArmSpec] = {}
+    provisional: dict[str, Equipment] = {}
+
+    def wanted_arms(self, now: float) -> Mapping[str, ArmSpec]:
+        """The arms that are to run now."""
+        return self.arms if now < self.lease_until else {}
+
+    def equipment(self, role: str, now: float) -> Equipment | None:
+        """What a role is to run from now, where that is not its permanent release."""
+        return self.provisional.get(role) if now < self.lease_until else None
 
     def route(self, role: str, now: float) -> Route | None:
         """The role's route, or None where it decides alone."""
@@ -215,6 +229,17 @@ class TableFile:
 
 
 _decoder = msgspec.json.Decoder(Table)
+
+
+def write_table(path: Path, table: Table) -> None:
+    """Put a table in force: every process sees the old one or the new one, and nothing between."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, msgspec.json.encode(table))
+    finally:
+        os.close(descriptor)
+    fresh.replace(path)
 
 
 def read_table(path: Path) -> Table | None:

@@ -29,6 +29,7 @@ def tree(config: Config, version: str) -> dict[str, Any]:
     services = [("gateway", "ark.gateway:GatewayWorker"), ("watchdog", "supervisor.watchdog:WatchdogWorker")]
     if config.metrics.enabled:
         services.append(("exporter", "ark.exporter:ExporterWorker"))
+    services.append(("deployer", "deployment.deployer:DeployerWorker"))
 
     def secrets(name: str) -> list[str]:
         # Whether or not a pipeline has a judge, the gateway can rule.
@@ -58,8 +59,8 @@ def tree(config: Config, version: str) -> dict[str, Any]:
             "name": name,
             "kind": "service",
             "runner": runner,
-            # Nobody trades worse because nobody looks.
-            "alone": name == "exporter",
+            # Nobody trades worse because nobody looks, or because nothing is rolled out.
+            "alone": name in ("exporter", "deployer"),
             "version": version,
             "secrets": secrets(name),
             "shutdown_s": limits.shutdown_s,
@@ -72,11 +73,27 @@ def tree(config: Config, version: str) -> dict[str, Any]:
         "version": version,
         "shutdown_s": longest_stop_s(config),
         "start_timeout_s": 3 * max(limits.start_timeout_s, *starts),
-        "options": {"strategy": config.pipeline.strategy, "children": agents, "version": version},
+        "options": {
+            "strategy": config.pipeline.strategy,
+            "children": agents,
+            "version": version,
+            "equips": True,
+        },
+    }
+    rollout = {
+        "name": "rollout",
+        "kind": "supervisor",
+        "alone": True,
+        "version": version,
+        "shutdown_s": longest_stop_s(config),
+        "start_timeout_s": limits.start_timeout_s,
+        "options": {"strategy": "one_for_one", "children": [], "version": version, "houses_arms": True},
     }
     return {
         "strategy": "rest_for_one",
         "version": version,
+        # Only while a rollout wants arms.
+        "rollout": rollout,
         "children": [
             *(service(name, runner) for name, runner in services),
             pipeline,

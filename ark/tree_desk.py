@@ -69,7 +69,11 @@ class TreeDesk:
         """Which agent of the pipeline is down until further notice, in words; empty for none."""
         # Of agents whose supervisor is down nothing is told: then it stands for them.
         down = [each for each in self.children if each["state"] in _DOWN]
-        who = [each for each in down if each["name"] in self._pipeline or each["kind"] == "supervisor"]
+        who = [
+            each
+            for each in down
+            if each["name"] in self._pipeline or (each["kind"] == "supervisor" and not each.get("alone"))
+        ]
         return f"{who[0]['name']} is {who[0]['state']}" if who else ""
 
     @property
@@ -141,7 +145,7 @@ class TreeDesk:
                 code=Code.UNKNOWN_AGENT,
                 field="agent",
             )
-        if request.op in ("isolate", "release") and agent not in self._pipeline:
+        if request.op in ("isolate", "release") and known[agent]["kind"] != "agent":
             raise _refused(f"{agent} is no agent of the pipeline; only those can be isolated")
         why_not = _REFUSALS.get((request.op, known[agent]["desired"]))
         if why_not:

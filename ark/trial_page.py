@@ -62,6 +62,8 @@ class TrialPage:
 
     def begin(self, generation: int) -> None:
         """Count under a table from now on; one that has a row already goes on with it."""
+        if self._words[self._row] == generation:
+            return
         starts = range(0, _ROWS * _WORDS, _WORDS)
         known = [start for start in starts if self._words[start] == generation]
         self._row = known[0] if known else min(starts, key=lambda start: self._words[start])

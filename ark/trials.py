@@ -44,12 +44,6 @@ class Record(Protocol):
     def tell(self, difference: msgspec.Struct) -> None: ...
 
 
-class _Nowhere:
-    def begin(self, generation: int) -> None: ...
-    def count(self, figure: str, amount: int = 1) -> None: ...
-    def tell(self, difference: msgspec.Struct) -> None: ...
-
-
 class Given(msgspec.Struct):
     """A signal that arms were given.
 
@@ -115,14 +109,17 @@ class Trials:
     Args:
         role: The agent's name in the pipeline.
         agent: The agent.
-        record: Where the evidence goes.
+        record: Where the evidence goes; None for nowhere.
+
+    Attributes:
+        table: The routing table in force.
     """
 
     def __init__(self, role: str, agent: Agent[Any], record: Record | None = None) -> None:
         self.table: Table | None = None
         self._role = role
         self._agent = agent
-        self._record: Record = record or _Nowhere()
+        self.record = record
         self._route: Route | None = None
         self._number = 0
         self._given: dict[int, Given] = {}  # whose answers are not all in
@@ -153,8 +150,8 @@ class Trials:
         """Go by a table, with these arms running; give what is taken back from arms that have no say any more."""
         self.table = table
         route = None if table is None else table.route(self._role, now)
-        if table is not None and route is not None and route is not self._route:
-            self._record.begin(table.generation)
+        if table is not None and route is not None and self.record is not None:
+            self.record.begin(table.generation)
         gone = self._up - up
         self._route, self._up = route, up
         for given in list(self._given.values()) if gone else ():
@@ -208,14 +205,14 @@ class Trials:
         shown = route.copies and len(self._given) < MOST_SHOWN
         asked = tuple(arm for arm in ARMS if arm in self._up and (shown or arm == live))
         if not shown and self._up:
-            self._record.count("not_shown")
+            self._count("not_shown")
         if not asked:
             return []
         self._number += 1
         given = Given(self._number, envelope, received_ns, now, live, route, asked, {}, own)
         self._given[given.number] = given
         if live:
-            self._record.count(f"{live}_trials")
+            self._count(f"{live}_trials")
             self._live[live][given.number] = given
             self._symbols[live][envelope.symbol] += 1
         return [
@@ -256,7 +253,7 @@ class Trials:
 
     def refuse(self, returned: Returned, reason: str, now: float) -> None:
         """An arm proposed what may not be done."""
-        self._record.count("unapproved")
+        self._count("unapproved")
         given = returned.given
         self._tell(given, returned.arm, ("unapproved", reason, ""), declared=False, kind="unapproved")
         self._sick_until[returned.arm] = now + SICK_S
@@ -288,9 +285,9 @@ class Trials:
         given.answers[arm] = proposed
         if arm == given.live:
             if proposed.error:
-                self._record.count(f"{arm}_broken")
+                self._count(f"{arm}_broken")
             elif proposed.took_ns > given.route.slow_s * 1e9:
-                self._record.count(f"{arm}_slow")
+                self._count(f"{arm}_slow")
         if len(given.answers) == len(given.asked):
             self._given.pop(given.number, None)
             self._compare(given)
@@ -303,7 +300,7 @@ class Trials:
             self._against_own(given, baseline)
 
     def _pair(self, given: Given, kind: str, one: Proposed, other: Proposed) -> None:
-        count = self._record.count
+        count = self._count
         count(f"{kind}_compared")
         slow_ns = given.route.slow_s * 1e9
         for figure, first, second in (
@@ -325,7 +322,7 @@ class Trials:
         self._differ(given, kind, right, left)
 
     def _against_own(self, given: Given, baseline: Proposed) -> None:
-        self._record.count("noise_compared")
+        self._count("noise_compared")
         self._differ(given, "noise", given.own, self._read(baseline)[0])
 
     def _differ(self, given: Given, kind: str, before: Any, after: Any) -> None:
@@ -333,7 +330,7 @@ class Trials:
         if not found:
             return
         undeclared = [each for each in found if not is_declared(each, given.envelope.symbol, given.route.declared)]
-        self._record.count(f"{kind}_different" if undeclared else f"{kind}_declared")
+        self._count(f"{kind}_different" if undeclared else f"{kind}_declared")
         for each in undeclared[:4] or found[:1]:
             told = (each.path, each.after, each.before)
             self._tell(given, CANARY, told, declared=not undeclared, kind=kind)
@@ -342,7 +339,9 @@ class Trials:
         path, canary, baseline = told
         generation = 0 if self.table is None else self.table.generation
         envelope = given.envelope
-        self._record.tell(
+        if self.record is None:
+            return
+        self.record.tell(
             _Difference(
                 self._role,
                 envelope.trace_id,
@@ -356,6 +355,10 @@ class Trials:
                 kind,
             )
         )
+
+    def _count(self, figure: str) -> None:
+        if self.record is not None:
+            self.record.count(figure)
 
     def _leave(self, given: Given) -> None:
         """A signal is its arm's own no more."""

@@ -124,6 +124,7 @@ class Answers:
     Attributes:
         table: The answer by the kind of fault.
         agents: Who can be isolated.
+        arms: Those of them that decide nothing by themselves, so that trading is never halted for one.
     """
 
     table: Mapping[str, Answer]
@@ -134,12 +135,15 @@ class Answers:
     clear_s: float = 10.0
     max_quarantines: int = 3
     quarantine_period_s: float = 3600.0
+    arms: Collection[str] = ()
 
     def to(self, fault: Fault) -> Answer:
         """What is done about a fault, as far as it is allowed and can be done."""
         if fault.kind == "seal":
             return "halt"
         answer = self.table.get(fault.kind, "warn")
+        if answer == "halt" and fault.subject in self.arms:
+            answer = "isolate"
         if answer == "halt" and not self.emergency_halt:
             answer = "isolate" if fault.kind in CHILD_FAULTS and fault.subject in self.agents else "warn"
         if answer == "isolate" and fault.subject not in self.agents:

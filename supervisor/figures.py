@@ -53,7 +53,8 @@ class Figures:
     def isolated(self, fault: Fault) -> None:
         """An agent was isolated."""
         if self._meters is not None:
-            self._meters.count("watchdog_quarantines_total", agent=fault.subject, reason=fault.kind, track=TRACK)
+            agent, _, arm = fault.subject.partition(".")
+            self._meters.count("watchdog_quarantines_total", agent=agent, reason=fault.kind, track=arm or TRACK)
 
     def told(self, alert: Alert) -> None:
         """An alert was told; that a fault is over is none."""

@@ -62,7 +62,10 @@ order, and then says `Stopped`. It is obeyed at any time, also while giving up.
 **Epochs.** `RaiseEpoch` stands right before each `StartChild` of a restart or a release, never before a first
 start.
 
-**Not covered.** Children are not added or removed while the supervisor runs. Isolations and stops live in
+**Late children.** `with_child` adds a child that stands alone and is down, `without_child` takes away one that has
+no process. Whoever calls them hands the new specification and state to the next `decide`.
+
+**Not covered.** Isolations and stops live in
 this state: whoever starts a supervisor anew passes what is isolated or stopped to `initial`. OTP's
 significant children and its unlimited shutdown for supervisors are not there: every stop has a bound here.
 """
@@ -70,8 +73,10 @@ significant children and its unlimited shutdown for supervisors are not there: e
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
+from ark.errors import ConfigError
 from supervisor.specification import Backoff, ChildSpec, SupervisorSpec
 from supervisor.transitions import (
     Action,
@@ -131,6 +136,8 @@ __all__ = [
     "WakeAt",
     "decide",
     "initial",
+    "with_child",
+    "without_child",
 ]
 
 NOBODY: Mapping[str, str] = MappingProxyType({})
@@ -155,6 +162,33 @@ def initial(
         return Child(name)
 
     return State(tuple(begin(child.name) for child in spec.children))
+
+
+def with_child(spec: SupervisorSpec, state: State, child: ChildSpec) -> tuple[SupervisorSpec, State]:
+    """A supervisor with one more child, which is down until `StartOne`.
+
+    Args:
+        spec, state: As they are.
+        child: The newcomer; it stands alone, so that no order among the others is disturbed.
+
+    Raises:
+        ConfigError: There is one of that name, or it does not stand alone.
+    """
+    if not child.alone:
+        raise ConfigError(f"{child.name} comes late, so it has to stand alone", field="alone")
+    grown = replace(spec, children=(*spec.children, child))
+    return grown, replace(state, children=(*state.children, Child(child.name, "stopped", "stopped")))
+
+
+def without_child(spec: SupervisorSpec, state: State, name: str) -> tuple[SupervisorSpec, State]:
+    """A supervisor without a child that has no process; unchanged where it has one, or there is no such child."""
+    child = state.child(name)
+    if child is None or child.live:
+        return spec, state
+    left = tuple(each for each in spec.children if each.name != name)
+    return replace(spec, children=left), replace(
+        state, children=tuple(each for each in state.children if each.name != name)
+    )
 
 
 def decide(

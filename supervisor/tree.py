@@ -29,11 +29,14 @@ from ark import stack
 from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.control import Control, Duty
+from ark.equipment import INSTALLED, ArmSpec, Equipment, permanent_releases
+from ark.errors import RoutingError
 from ark.home import Home
 from ark.host import EXIT_BOOT, EXIT_FAILED, EXIT_OK, Host
 from ark.lineage import await_ends, end
 from ark.log import Log
 from ark.process_log import ProcessLog
+from ark.routing import TableFile
 from supervisor import policy
 from supervisor.failures import Failures
 from supervisor.obituary import Obituary, write
@@ -115,22 +118,12 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._beat_s = config.watchdog.interval_s / 4
         self._patience_s = config.watchdog.interval_s * config.watchdog.missed
         self._late_rounds = 0
-        limits = config.supervision
+        limits = self._limits = config.supervision
         self._children: dict[str, dict[str, Any]] = {each["name"]: each for each in duty.options["children"]}
         self._spec = policy.SupervisorSpec(
             duty.name,
             strategy=duty.options["strategy"],
-            children=tuple(
-                policy.ChildSpec(
-                    each["name"],
-                    kind=each["kind"],
-                    restart=each.get("restart", "permanent"),
-                    shutdown_s=each["shutdown_s"],
-                    start_timeout_s=each["start_timeout_s"],
-                    alone=each.get("alone", False),
-                )
-                for each in duty.options["children"]
-            ),
+            children=tuple(_child_spec(each) for each in duty.options["children"]),
             intensity=limits.intensity,
             period_s=limits.period_s,
             backoff=policy.Backoff(
@@ -152,6 +145,8 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._told: list[dict[str, Any]] = []
         self._wake_at: float | None = None
         self._unkept = False
+        self._routes = TableFile(self._home.routes_file)
+        self._equipped: dict[str, Equipment] = {}
         self._state = policy.initial(self._spec, self._home.isolated(), self._home.stopped())
         self._decide(policy.Begin())
         self._beat()
@@ -244,7 +239,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             home=self._duty.home,
             config=self._duty.config,
             secrets=secrets,
-            options=child.get("options", {}),
+            options={**child.get("options", {}), **self._equip(name)},
         )
         self.send(address, duty)
         self._log.write("started", name=name, pid=handle.pid, incarnation=incarnation, epoch=self._epoch)
@@ -405,6 +400,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                     "since": process.since if process else None,
                     "reason": child.reason or None,
                     "failures": msgspec.to_builtins(self._failed(child.name)),
+                    "alone": self._children[child.name].get("alone", False),
                 }
             )
             tree.extend(self._subtrees.get(child.name, ()))
@@ -427,8 +423,9 @@ class Supervisor(Actor):  # type: ignore[misc]
             "since": self._duty.options["since"],
             "reason": None,
             "failures": {},
+            "alone": False,
         }
-        for name in ("gateway", _WATCHDOG, "exporter"):
+        for name in ("gateway", _WATCHDOG, "exporter", "deployer"):
             self._ask(name, {"do": "tree", "children": [root, *tree]})
 
     # Time
@@ -450,10 +447,117 @@ class Supervisor(Actor):  # type: ignore[misc]
     def _beat(self) -> None:
         self._box.beat(epoch=self._epoch, handled=0, received=0, sent=0)
         self.wakeupAfter(timedelta(seconds=self._beat_s), payload="beat")
+        self._look_at_routes()
         self._watch_the_watchdog()
         if self._unkept:
             self._keep_orders()
         if self._requests:
+            self._decide(policy.Tick())
+
+    # Releases
+
+    def _look_at_routes(self) -> None:
+        """See that the arms run that are wanted, or that each agent runs from the release that it should.
+
+        Nobody has to tell: where the lease of the table has run out, what stands in it is not wanted any more.
+        """
+        assert self._duty is not None
+        if self._routes.look() and self._routes.fault:
+            self._own_log.error("routes_unreadable", reason=self._routes.fault)
+        if self._duty.options.get("houses_arms"):
+            self._arrange_arms()
+        elif self._duty.options.get("rollout"):
+            self._arrange_rollout()
+        elif self._duty.options.get("equips"):
+            for child in self._state.children:
+                if child.state == "running" and self._equipment_of(child.name) != self._equipped.get(child.name):
+                    wanted = self._equipment_of(child.name)
+                    reason = f"to run from release {wanted.digest[:12] or 'installed'} {wanted.version}".rstrip()
+                    self._log.write("equip", name=child.name, reason=reason, digest=wanted.digest)
+                    self._event("equip", name=child.name, reason=reason, digest=wanted.digest)
+                    self._decide(policy.Restart(child.name, reason))
+
+    def _equipment_of(self, name: str) -> Equipment:
+        """What an agent is to run from. Where nobody can tell, what it runs from already."""
+        table = self._routes.table
+        provisional = None if table is None else table.equipment(name, time.time())
+        if provisional is not None:
+            return provisional
+        try:
+            return permanent_releases(self._home.permanent_file).get(name, INSTALLED)
+        except RoutingError as error:
+            if name not in self._equipped:
+                raise
+            self._own_log.error("releases_unreadable", reason=error.message)
+            return self._equipped[name]
+
+    def _equip(self, name: str) -> dict[str, Any]:
+        """What a child's options say of the release that it runs from."""
+        assert self._duty is not None
+        if not self._duty.options.get("equips"):
+            return {}
+        self._routes.look()
+        self._equipped[name] = self._equipment_of(name)
+        return {"equipment": msgspec.to_builtins(self._equipped[name])}
+
+    def _wanted_arms(self) -> dict[str, ArmSpec]:
+        table = self._routes.table
+        return dict(table.wanted_arms(time.time())) if table is not None else {}
+
+    def _arrange_rollout(self) -> None:
+        """Have a supervisor for the arms as long as any is wanted."""
+        assert self._duty is not None
+        late = self._duty.options["rollout"]
+        if not self._wanted_arms():
+            self._remove(late["name"])
+        elif late["name"] not in self._children:
+            self._add(late)
+
+    def _arrange_arms(self) -> None:
+        assert self._duty is not None
+        wanted = self._wanted_arms()
+        for child in self._state.children:
+            spec = wanted.get(child.name)
+            options = self._children[child.name]["options"]
+            if spec is None or msgspec.to_builtins(spec.equipment) != options["equipment"]:
+                self._remove(child.name)
+        for name, arm in wanted.items():
+            if name in self._children:
+                continue
+            version = arm.equipment.version or self._duty.options["version"]
+            equipment = msgspec.to_builtins(arm.equipment)
+            self._add(
+                {
+                    "name": name,
+                    "kind": "agent",
+                    "runner": "ark.arm_worker:ArmWorker",
+                    "alone": True,
+                    "version": version,
+                    "shutdown_s": self._limits.shutdown_s,
+                    "start_timeout_s": self._limits.start_timeout_s,
+                    "options": {"role": arm.role, "arm": arm.arm, "version": version, "equipment": equipment},
+                }
+            )
+
+    def _add(self, child: dict[str, Any]) -> None:
+        name = child["name"]
+        self._children[name] = child
+        self._spec, self._state = policy.with_child(self._spec, self._state, _child_spec(child))
+        self._log.write("added", name=name)
+        self._decide(policy.StartOne(name, "a rollout wants it"))
+
+    def _remove(self, name: str) -> None:
+        """Stop a child that came late, and forget it once it is down."""
+        child = self._state.child(name)
+        if child is None:
+            return
+        if child.live and child.desired == "running":
+            self._decide(policy.StopOne(name, "no rollout wants it"))
+        self._spec, self._state = policy.without_child(self._spec, self._state, name)
+        if self._state.child(name) is None:
+            del self._children[name]
+            self._failures.pop(name, None)
+            self._log.write("removed", name=name)
             self._decide(policy.Tick())
 
     def _watch_the_watchdog(self) -> None:
@@ -478,3 +582,14 @@ class Supervisor(Actor):  # type: ignore[misc]
         if self._line is not None:
             self._line.say(**words)
         os._exit(code)
+
+
+def _child_spec(child: dict[str, Any]) -> policy.ChildSpec:
+    return policy.ChildSpec(
+        child["name"],
+        kind=child["kind"],
+        restart=child.get("restart", "permanent"),
+        shutdown_s=child["shutdown_s"],
+        start_timeout_s=child["start_timeout_s"],
+        alone=child.get("alone", False),
+    )

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -256,7 +257,7 @@ class WatchdogWorker:
         faults = []
         for child in self._tree:
             name, box = child["name"], self._boxes.get(child["name"])
-            if name not in self._pipeline:
+            if child["kind"] != "agent":
                 continue
             if box is None or child["state"] in ("isolated", "stopped"):
                 continue
@@ -324,6 +325,11 @@ class WatchdogWorker:
     # What is done
 
     def _weigh(self, faults: list[Fault], now: float) -> None:
+        arms = [
+            each["name"] for each in self._tree if each["kind"] == "agent" and each["name"] not in self._pipeline
+        ]
+        if list(self._answers.arms) != arms:
+            self._answers = replace(self._answers, agents=(*self._pipeline, *arms), arms=arms)
         told, orders, self._alerts = alerts.weigh(faults, self._alerts, self._answers, now)
         for order in orders:
             self._obey(order)
