@@ -12,7 +12,7 @@ from actors.ledger import Entry, Ledger, outcome
 from actors.messages import Case, Outcome
 from actors.truth import TruthMap, truths
 from ark.agent import Agent, Context, Durability
-from ark.errors import JournalError
+from ark.errors import JournalError, ProposalError
 from ark.message import Letter, Span
 
 __all__ = ["Aletheia"]
@@ -27,6 +27,22 @@ UNKNOWN = "unknown"
 _cases = msgspec.msgpack.Decoder(Case)
 
 
+class Passed(msgspec.Struct, frozen=True):
+    """What another version of Aletheia audits: the case, and who had it."""
+
+    case: Case
+    spans: tuple[Span, ...]
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """What it finds: whether the audit is complete, who disagrees, and how the signal ended."""
+
+    complete: bool
+    disagreements: list[str]
+    status: str
+    reason: str
+
+
 class Aletheia(Agent[Case]):
     """The last agent: gives the outcome that the front door answers.
 
@@ -35,6 +51,8 @@ class Aletheia(Agent[Case]):
     """
 
     takes = Case
+    weighs = Passed
+    proposes = Audit
     durability = Durability.POWER
     recalls = True
     tick_s = 1.0
@@ -65,10 +83,46 @@ class Aletheia(Agent[Case]):
 
     def handle(self, message: Case, context: Context) -> Outcome:
         """Audit, conclude, write down."""
-        complete, disagreements = audit(message, context.spans, context.pipeline, context.agent)
+        return self._write_down(message, self._audit(message, context.spans, context), context)
+
+    @staticmethod
+    def _audit(message: Case, spans: tuple[Span, ...], context: Context) -> Audit:
+        complete, disagreements = audit(message, spans, context.pipeline, context.agent)
         if message.signal.trace_id != context.trace_id:
             disagreements.append(f"the signal is {message.signal.trace_id}, its envelope {context.trace_id}")
         status, reason = conclude(message)
+        return Audit(complete, disagreements, status, reason)
+
+    # Beside another version.
+
+    def setup_arm(self, context: Context) -> None:
+        """There is no ledger to open."""
+
+    def case(self, message: Case, context: Context) -> Passed:
+        """The case, and who had it."""
+        return Passed(message, context.spans)
+
+    def propose(self, case: Passed, context: Context) -> Audit:
+        """Audit, and write nothing down."""
+        return self._audit(case.case, case.spans, context)
+
+    def adopt(self, message: Case, proposal: Audit, context: Context) -> Outcome:
+        """Write down what another version finds, where it does not say that something else became of the signal.
+
+        Raises:
+            ProposalError: It does.
+        """
+        own = self._audit(message, context.spans, context)
+        if proposal.status != own.status:
+            raise ProposalError(f"it says `{proposal.status}` of a signal that was `{own.status}`")
+        return self._write_down(message, proposal, context)
+
+    def proposed(self, answer: Any) -> Audit:
+        """The audit behind an outcome."""
+        return Audit(answer.audit["complete"], list(answer.audit["disagreements"]), answer.status, answer.reason)
+
+    def _write_down(self, message: Case, found: Audit, context: Context) -> Outcome:
+        status = found.status
         at = context.now()
         for truth in truths(message):
             self._truths.put(truth, at)
@@ -84,8 +138,8 @@ class Aletheia(Agent[Case]):
                 None if execution is None else msgspec.structs.replace(execution, order=None),
                 _maps(context, at),
                 context.attempt,
-                {"complete": complete, "disagreements": disagreements},
-                reason,
+                {"complete": found.complete, "disagreements": found.disagreements},
+                found.reason,
                 at,
             ),
             context,
@@ -160,6 +214,7 @@ def _maps(context: Context, at: float) -> tuple[dict[str, Any], ...]:
     return tuple(
         [
             {"agent": each.agent, "version": each.version, "in_ns": each.in_ns, "out_ns": each.out_ns}
+            | ({"track": each.track} if each.track else {})
             for each in (*context.spans, own)
         ]
     )

@@ -19,7 +19,7 @@ when the answer comes: by the account and the facts of that moment.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -57,7 +57,7 @@ from actors.register import Register
 from actors.sources import QUARANTINE_S, Sources
 from actors.viewing import claims_in, recounted, view_of
 from ark.agent import Agent, Context, Durability, Hold
-from ark.errors import AuthenticationError
+from ark.errors import AuthenticationError, ProposalError
 from ark.message import Letter
 from ark.ruling import Ruling, verify_ruling
 from ark.seal import Sealing
@@ -74,6 +74,8 @@ PATIENCE_S = 5.0
 """So long HRM waits for what it needs to judge (Kenny's fills, signs of life), in seconds; then it denies."""
 ALARM_EVERY_S = 1.0
 """One rule raises the alarm no more often than this, in seconds; how often it would have is counted."""
+MOST_GIVEN = 1024
+"""So many cases are with other versions of HRM at once."""
 TIDY_EVERY_S = 60.0
 """How often what is not needed any more is let go, in seconds."""
 
@@ -95,10 +97,27 @@ _breakers = msgspec.msgpack.Decoder(Breakers)
 _closings = msgspec.msgpack.Decoder(dict[str, CloseWanted])
 
 
+class _Ready(msgspec.Struct, frozen=True):
+    """A case that is made ready to be judged."""
+
+    trace_id: str
+    received_ns: int
+    proposal: Proposal
+    register: Register
+    inputs: Inputs
+
+
 class HRM(Agent[Case]):
-    """Takes a setup, gives a decision, and with it an approval that Kenny can verify."""
+    """Takes a setup, gives a decision, and with it an approval that Kenny can verify.
+
+    Another version of HRM judges what this one puts before it: the same inputs, down to the account. Exposure is
+    reserved here alone, and what the Graveyard denies here is denied, whatever the other version says.
+    """
 
     takes = Case
+    weighs = Inputs
+    proposes = Verdict
+    unlike = ("violations.*.message", "warnings.*.message", "alarms.*.1")
     notices = Fill | FillsHead
     durability = Durability.POWER
     secrets = ("approval", "ruling")
@@ -143,6 +162,9 @@ class HRM(Agent[Case]):
         self._number = self._books.last_judged()
         self._said: Counter[tuple[str, str]] = Counter()
         self._figures = Figures(self._books, self.portfolio, policy.currency)
+        self._ready_case: _Ready | None = None
+        self._given: OrderedDict[str, Inputs] = OrderedDict()
+        self._verdict: Verdict | None = None
         self._alarms: dict[str, tuple[float, int]] = {}
         self._register_fault = ""
         self._tidied_at = context.now()
@@ -174,6 +196,20 @@ class HRM(Agent[Case]):
     def handle(self, message: Case, context: Context) -> Case | Hold:
         """Judge the case's plan. A case without one passes as it is; its bar still moves the marks."""
         now = context.now()
+        self._verdict = None
+        if not self._is_ready(context):
+            self._look(message, now, context)
+        if message.refusal is not None or message.setup is None:
+            return message
+        return self._decide(message, message.setup, now, context)
+
+    def _is_ready(self, context: Context) -> bool:
+        """Whether `case` has looked at this very signal, at this very try."""
+        ready = self._ready_case
+        return ready is not None and (ready.trace_id, ready.received_ns) == (context.trace_id, context.received_ns)
+
+    def _look(self, message: Case, now: float, context: Context) -> None:
+        """Take in what the case tells of the market."""
         market = message.market
         if self.policy.day == "clock":
             self._market_now = now
@@ -185,13 +221,84 @@ class HRM(Agent[Case]):
             self._see_bar(message.signal.symbol, market, now, context)
         if self._newest_fill > self.last_fill:
             self._ask(context)
+
+    # Beside another version.
+
+    def setup_arm(self, context: Context) -> None:
+        """Read the settings; there is no account to know."""
+        self.policy = Policy.of(context.settings, context.agent)
+        self._limits = self.policy.limits()
+        self._rulebook = self.policy.rules()
+
+    def case(self, message: Case, context: Context) -> Inputs | None:
+        """What the Graveyard, the ruleset and the books are asked about."""
+        now = context.now()
+        self._ready_case = None
+        if context.attempt > 1 and self._books.held(context.trace_id) is not None:
+            return None
+        self._look(message, now, context)
         if message.refusal is not None or message.setup is None:
-            return message
-        return self._decide(message, message.setup, now, context)
+            return None
+        self._ready_case = self._prepare(message, message.setup, now, context)
+        inputs = self._ready_case.inputs
+        self._given[context.trace_id] = inputs
+        if len(self._given) > MOST_GIVEN:
+            self._given.popitem(last=False)
+        return inputs
+
+    def propose(self, case: Inputs, context: Context) -> Verdict:
+        """Judge, and do nothing else."""
+        return decide(case, self._limits, self._rulebook)
+
+    def adopt(self, message: Case, proposal: Verdict, context: Context) -> Case | Hold:
+        """Go by another version's verdict, as far as the Graveyard and the account allow.
+
+        Raises:
+            ProposalError: It lets pass what the Graveyard denies on the very inputs that it was given.
+        """
+        now = context.now()
+        setup = message.setup
+        assert setup is not None
+        given = self._given.pop(context.trace_id, None)
+        self._ready_case = self._prepare(message, setup, now, context)
+        own = decide(self._ready_case.inputs, self._limits, self._rulebook)
+        if proposal.zone == "deny" or not _binds(own):
+            return self._decide(message, setup, now, context, proposal)
+        before = own if given is None else decide(given, self._limits, self._rulebook)
+        if _binds(before):
+            denied = ", ".join(each.rule for each in before.violations)
+            raise ProposalError(f"it says `{proposal.zone}` where the Graveyard denies: {denied}")
+        return self._decide(message, setup, now, context, own)  # the account has changed meanwhile
+
+    def proposed(self, answer: Any) -> Verdict | None:
+        """The verdict behind the last answer."""
+        return self._verdict
+
+    def refuses(self, proposal: Verdict) -> bool:
+        """Whether it denies."""
+        return proposal.zone == "deny"
 
     # One decision.
 
-    def _decide(self, case: Case, setup: Setup, now: float, context: Context) -> Case | Hold:
+    def _prepare(
+        self,
+        case: Case,
+        setup: Setup,
+        now: float,
+        context: Context,
+        *,
+        held: _Held | None = None,
+        person: bool | None = None,
+    ) -> _Ready:
+        register = self._read_register(context)
+        proposal = self._propose(case, setup) if held is None else held.proposal
+        inputs = self._inputs(case, setup, proposal, register=register, person=person, now=now, context=context)
+        return _Ready(context.trace_id, context.received_ns, proposal, register, inputs)
+
+    def _decide(
+        self, case: Case, setup: Setup, now: float, context: Context, verdict: Verdict | None = None
+    ) -> Case | Hold:
+        """Decide, or do what follows from a verdict."""
         ruling, held = context.ruling, None
         if ruling is not None or context.attempt > 1:
             body = self._books.held(context.trace_id)
@@ -208,10 +315,14 @@ class HRM(Agent[Case]):
             except AuthenticationError as error:
                 person, forged = False, error.message
                 context.event("alarm", rule="human_in_loop_critical", trace_id=context.trace_id, message=forged)
-        register = self._read_register(context)
-        proposal = held.proposal if held is not None else self._propose(case, setup)
-        inputs = self._inputs(case, setup, proposal, register=register, person=person, now=now, context=context)
-        verdict = decide(inputs, self._limits, self._rulebook)
+        ready = self._ready_case if held is None and person is None and self._is_ready(context) else None
+        self._ready_case = None
+        if ready is None:
+            ready = self._prepare(case, setup, now, context, held=held, person=person)
+        proposal, register, inputs = ready.proposal, ready.register, ready.inputs
+        if verdict is None:
+            verdict = decide(inputs, self._limits, self._rulebook)
+        self._verdict = verdict
         self._count(verdict)
         self._sound_alarms(verdict, context)
         self._number += 1
@@ -647,6 +758,11 @@ class HRM(Agent[Case]):
         if self._executed and (at_once or abs(now - self._asked_at) >= ASK_AGAIN_S):
             self._asked_at, self._asked_after = now, self.last_fill
             context.send(EXECUTOR, FillsWanted(after=self.last_fill))
+
+
+def _binds(verdict: Verdict) -> bool:
+    """Whether no other version may overrule a verdict: what the Graveyard or the account itself denies."""
+    return verdict.zone == "deny" and verdict.level in ("graveyard", "portfolio")
 
 
 def _unit_risk(proposal: Proposal) -> Decimal:

@@ -16,6 +16,7 @@ from actors.planning import build
 from actors.scoring import score
 from actors.settings import read
 from ark.agent import Agent, Context
+from ark.errors import ProposalError
 from ark.signal import Signal
 
 __all__ = ["Joey", "JoeySettings"]
@@ -81,6 +82,22 @@ class Joey(Agent[Case]):
             if setup is not None and pattern is not None:
                 self._confidences.append(setup.confidence)
         return answer
+
+    def adopt(self, message: Case, proposal: Case, context: Context) -> Case:
+        """Take the setup from another version, and nothing that is not Joey's.
+
+        Raises:
+            ProposalError: It changes what the sender said.
+        """
+        signal = proposal.signal
+        own = msgspec.structs.replace(message.signal, action=signal.action, direction=signal.direction)
+        if signal != own or (message.signal.action == "trade" and own != message.signal):
+            raise ProposalError("it changes the signal itself")
+        return msgspec.structs.replace(message, signal=signal, setup=proposal.setup)
+
+    def refuses(self, proposal: Case) -> bool:
+        """Whether it finds nothing to do."""
+        return proposal.setup is None
 
     def settle(self, context: Context) -> None:
         """Count the setups of the batch."""

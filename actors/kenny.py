@@ -24,7 +24,7 @@ import hashlib
 import math
 from contextlib import AbstractContextManager
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -39,7 +39,8 @@ from actors.messages import Case, CloseWanted, Execution, FillsHead, FillsWanted
 from actors.ratelimit import Limit
 from actors.settings import read
 from ark.agent import Agent, Context, Durability, Effect
-from ark.errors import AgentError, AuthenticationError, ConfigError
+from ark.differences import changes
+from ark.errors import AgentError, AuthenticationError, ConfigError, ProposalError
 from ark.message import Letter
 from ark.signal import Signal
 
@@ -111,6 +112,18 @@ class Intent(msgspec.Struct, frozen=True, array_like=True):
     client_order_id: str = ""
 
 
+class Approved(msgspec.Struct, frozen=True):
+    """What another version of Kenny makes an order of.
+
+    Attributes:
+        client_order_id: The one that the order has to have.
+        plan: What HRM approved; its approval was verified here.
+    """
+
+    client_order_id: str
+    plan: Plan
+
+
 def client_order_id(trace_id: str) -> str:
     """The one order id of a signal: 44 characters, since brokers allow 48."""
     return PREFIX + hashlib.sha256(trace_id.encode()).hexdigest()[:40]
@@ -120,6 +133,8 @@ class Kenny(Agent[Case]):
     """See the module."""
 
     takes = Case
+    weighs = Approved
+    proposes = Order
     intends = Intent
     notices = FillsWanted | CloseWanted
     durability = Durability.POWER
@@ -172,6 +187,47 @@ class Kenny(Agent[Case]):
         if not order_id and not self._is_worth_showing(case):
             return case
         return Effect(Intent(case, self._desk.next_moment(), order_id))
+
+    # Beside another version.
+
+    def setup_arm(self, context: Context) -> None:
+        """There is nothing to reach: no broker, no desk."""
+
+    def case(self, message: Case, context: Context) -> Approved | None:
+        """The plan that HRM approved, where there is one."""
+        approval = message.approval
+        if approval is None or message.refusal is not None or message.decision is None:
+            return None
+        try:
+            verify(context.secret("approval"), context.trace_id, approval, context.now(), context.epoch)
+            return Approved(client_order_id(context.trace_id), _plans.decode(approval.plan))
+        except (AuthenticationError, msgspec.DecodeError):
+            return None
+
+    def propose(self, case: Approved, context: Context) -> Order:
+        """The order that would be sent."""
+        return _order(case.client_order_id, case.plan)
+
+    def adopt(self, message: Case, proposal: Order, context: Context) -> Case | Effect:
+        """Send the order, if it is the one that HRM approved.
+
+        Raises:
+            ProposalError: It is another one.
+        """
+        approved = self.case(message, context)
+        if approved is not None:
+            found = changes(_order(approved.client_order_id, approved.plan), proposal)
+            if found:
+                told = "; ".join(f"{each.path} {each.after} instead of {each.before}" for each in found)
+                raise ProposalError(f"its order is not the one that was approved: {told}")
+        return self.handle(message, context)
+
+    def proposed(self, answer: Any) -> Order | None:
+        """The order of an intent."""
+        intent = answer.intent if isinstance(answer, Effect) else None
+        if intent is None or not intent.client_order_id or intent.case.approval is None:
+            return None
+        return _order(intent.client_order_id, _plans.decode(intent.case.approval.plan))
 
     def settle(self, context: Context) -> None:
         """Let no entry work on while trading is halted."""

@@ -6,6 +6,7 @@ figures. Shown a bar (`observe`), he makes a trade signal of it where the market
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from actors.rate import Rate
 from actors.settings import read
 from actors.window import SIZE, Row, Window
 from ark.agent import Agent, Context, Durability
+from ark.errors import ProposalError
 from ark.signal import Bar, Signal
 
 __all__ = ["Kyle", "KyleSettings", "notable"]
@@ -59,6 +61,10 @@ class KyleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     symbols_in_memory: Annotated[int, Meta(ge=1)] = 2_000
 
 
+_PLAN = ("quantity", "position_size_pct", "stop_loss", "target", "risk_reward_ratio")
+"""What a signal may bring of a plan; a bar that Kyle makes a trade of has none."""
+
+
 def notable(found: Market) -> Literal["long", "short"] | None:
     """The direction in which a bar is worth a trade, or None.
 
@@ -78,10 +84,26 @@ def notable(found: Market) -> Literal["long", "short"] | None:
     return "long" if move > 0 else "short"
 
 
+class Sighting(msgspec.Struct, frozen=True):
+    """What another version of Kyle describes.
+
+    Attributes:
+        signal: As it was accepted.
+        rows: The symbol's bars before it, oldest first, as `ts`, `open`, `high`, `low`, `close`, `volume`, `split`.
+        now: Seconds since the epoch.
+    """
+
+    signal: Signal
+    rows: list[Row]
+    now: float
+
+
 class Kyle(Agent[Signal]):
     """Takes a signal, gives a case with the market, or with a refusal."""
 
     takes = Signal
+    weighs = Sighting
+    proposes = Case
     durability = Durability.PROCESS
     tick_s = 1.0
 
@@ -121,7 +143,52 @@ class Kyle(Agent[Signal]):
 
     def handle(self, message: Signal, context: Context) -> Case:
         self._taken += 1
-        now = context.now()
+        return self._enrich(message, context.now(), context)
+
+    # Beside another version.
+
+    def case(self, message: Signal, context: Context) -> Sighting:
+        """The signal, and what is known of its symbol."""
+        return Sighting(message, _rows(context, message.symbol, math.inf, inclusive=True), context.now())
+
+    def propose(self, case: Sighting, context: Context) -> Case:
+        """Describe the signal by the bars that came with it, and remember none."""
+        symbol = case.signal.symbol
+        self._windows.pop(symbol, None)
+        self._figures.pop(symbol, None)
+        database = context.database
+        with database:
+            database.execute("DELETE FROM bars WHERE symbol = ?", (symbol,))
+            database.executemany(
+                "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [(symbol, *row) for row in case.rows]
+            )
+        return self._enrich(case.signal, case.now, context)
+
+    def adopt(self, message: Signal, proposal: Case, context: Context) -> Case:
+        """Keep the bar here, and give on what another version sees in it.
+
+        Raises:
+            ProposalError: It changes what the sender said, or says what only later agents may.
+        """
+        self.handle(message, context)
+        signal, made = proposal.signal, msgspec.structs.replace
+        said = made(
+            message,
+            action=signal.action,
+            direction=signal.direction,
+            **({} if signal.action == message.action else dict.fromkeys(_PLAN)),
+        )
+        if signal != said or message.action not in (signal.action, "observe"):
+            raise ProposalError("it changes the signal itself")
+        if proposal.setup or proposal.decision or proposal.approval or proposal.execution:
+            raise ProposalError("it speaks for agents that come after it")
+        return proposal
+
+    def refuses(self, proposal: Case) -> bool:
+        """Whether it refuses the signal."""
+        return proposal.refusal is not None
+
+    def _enrich(self, message: Signal, now: float, context: Context) -> Case:
         refusal = self._refuse(message, now)
         if refusal is not None:
             return self._refused(message, refusal, context)
@@ -242,13 +309,4 @@ def _decide(signal: Signal, found: Market) -> Signal:
     direction = notable(found)
     if direction is None:
         return signal
-    return msgspec.structs.replace(
-        signal,
-        action="trade",
-        direction=direction,
-        quantity=None,
-        position_size_pct=None,
-        stop_loss=None,
-        target=None,
-        risk_reward_ratio=None,
-    )
+    return msgspec.structs.replace(signal, action="trade", direction=direction, **dict.fromkeys(_PLAN))
