@@ -9,12 +9,13 @@ from pathlib import Path
 
 from deployment import content
 from deployment.content import MOST_BYTES, MOST_FILES, File, ReleaseError
-from deployment.release_folder import ADMISSION, ENVELOPE, EXECUTABLE, FILE, PROGRAM, Bundle
+from deployment.release_folder import ADMISSION, ENVELOPE, EXECUTABLE, FILE, MANIFEST, PROGRAM, Bundle
 
 __all__ = ["pack", "unpack"]
 
 _OVERHEAD = MOST_FILES * 4_096
 """So much may a tar file be larger than what it holds."""
+_HINT = "name what `ark-run release export` wrote, or a folder below a home's `releases`"
 
 
 def pack(bundle: Bundle, digest: str, file: Path) -> None:
@@ -53,10 +54,10 @@ def unpack(path: Path) -> Bundle:
         found = _of_folder(path.resolve(strict=True)) if path.is_dir() else _of_tar(path)
     except OSError as error:
         raise ReleaseError(f"cannot read {path}: {error.strerror or error}") from error
-    except tarfile.TarError as error:
-        raise ReleaseError(
-            f"{path} is no release: {error}", hint="name what `ark-run release export` wrote"
-        ) from error
+    except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
+        raise ReleaseError(f"{path} is no release: {error}", hint=_HINT) from error
+    if MANIFEST not in found:
+        raise ReleaseError(f"{path} is no release: it has no {MANIFEST}", hint=_HINT)
     envelope = found.pop(ENVELOPE, None)
     found.pop(ADMISSION, None)  # how it came into another home means nothing in this one
     return Bundle(found, envelope and envelope.content)

@@ -20,6 +20,7 @@ from ark.seal import load_or_make_key
 from deployment.content import ReleaseError
 
 __all__ = [
+    "check_name",
     "default_key",
     "distrust",
     "folder",
@@ -89,16 +90,25 @@ def trusted(home: Home) -> dict[str, Ed25519PublicKey]:
     return {path.stem: read_public(path) for path in sorted(folder(home).glob("*.pub"))}
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no name of a key.
+
+    Raises:
+        ReleaseError: It is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise ReleaseError(
+            f"{name!r} is no name for a key", hint="a-z, 0-9, _ . and -, up to 32, with --name", field="name"
+        )
+
+
 def trust(home: Home, name: str, key: Ed25519PublicKey) -> Path:
     """Let a key's signatures count.
 
     Raises:
         ReleaseError: The name is none, or stands for another key.
     """
-    if not _NAME.fullmatch(name):
-        raise ReleaseError(
-            f"{name!r} is no name for a key", hint="a-z, 0-9, _ . and -, up to 32, with --name", field="name"
-        )
+    check_name(name)
     path = folder(home) / f"{name}.pub"
     text = public_text(key)
     try:

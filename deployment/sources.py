@@ -11,7 +11,7 @@ import os
 import stat
 import subprocess
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from email.parser import BytesParser
 from email.policy import compat32
 from pathlib import Path
@@ -55,8 +55,12 @@ class Source(NamedTuple):
     known: Mapping[str, Any] = {}
 
 
-def from_folder(folder: Path) -> Source:
+def from_folder(folder: Path, only: Collection[str] = ()) -> Source:
     """What lies in a folder.
+
+    Args:
+        folder: Which.
+        only: The packages and modules that are taken, by name; where empty, all.
 
     Raises:
         ReleaseError: It cannot be read, or holds what no release may.
@@ -67,7 +71,7 @@ def from_folder(folder: Path) -> Source:
             raise ReleaseError(f"{folder} is no folder", hint="name the folder of your agents, or a wheel")
         files = {
             path: File(content, bool(mode & _EXECUTABLE))
-            for path, mode, content in scan(folder, is_left_out)
+            for path, mode, content in scan(folder, lambda path: is_left_out(path) or not _is_wanted(path, only))
             if content is not None
         }
         declaration = _declaration(folder / DECLARATION)
@@ -77,13 +81,14 @@ def from_folder(folder: Path) -> Source:
     return Source(files, declaration, {"kind": "folder", **_commit_of(folder)})
 
 
-def from_git(repository: Path, ref: str, subdirectory: str = "") -> Source:
+def from_git(repository: Path, ref: str, subdirectory: str = "", only: Collection[str] = ()) -> Source:
     """What a commit holds. The checkout of the repository, if there is one, is neither read nor changed.
 
     Args:
         repository: The repository, or a folder in it.
         ref: A commit, a branch or a tag.
         subdirectory: The folder in the repository that is released; where empty, all of it.
+        only: The packages and modules that are taken, by name; where empty, all.
 
     Raises:
         ReleaseError: There is no such commit, or it holds what no release may.
@@ -115,7 +120,7 @@ def from_git(repository: Path, ref: str, subdirectory: str = "") -> Source:
         facts, _, name = line.partition(b"\t")
         mode, _, blob, size = facts.decode().split()
         path = os.fsdecode(name)
-        if path != DECLARATION and any(is_left_out(each) for each in _and_above(path)):
+        if not _is_taken(path, only):
             continue
         check_path(path)
         if mode == _SUBMODULE:
@@ -133,8 +138,12 @@ def from_git(repository: Path, ref: str, subdirectory: str = "") -> Source:
     return Source(files, declaration and declaration.content, origin)
 
 
-def from_wheel(path: Path) -> Source:
+def from_wheel(path: Path, only: Collection[str] = ()) -> Source:
     """What a wheel would install. Name, version and requirements are those that it states.
+
+    Args:
+        path: The wheel's file.
+        only: The packages and modules that are taken, by name; where empty, all.
 
     Raises:
         ReleaseError: It cannot be read, is not pure Python, or holds what no release may.
@@ -154,7 +163,7 @@ def from_wheel(path: Path) -> Source:
                     raise ReleaseError(f"{name} is in the wheel twice", field=name)
                 above = name.partition("/")[0]
                 is_note = above.endswith(".dist-info")
-                if not is_note and name != DECLARATION and any(is_left_out(each) for each in _and_above(name)):
+                if not is_note and not _is_taken(name, only):
                     continue
                 if above.endswith(".data"):
                     raise ReleaseError(
@@ -217,6 +226,17 @@ def _declaration(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def _is_taken(path: str, only: Collection[str]) -> bool:
+    """Whether a release takes a file, by its path in the source."""
+    if path == DECLARATION:
+        return True
+    return _is_wanted(path, only) and not any(is_left_out(each) for each in _and_above(path))
+
+
+def _is_wanted(path: str, only: Collection[str]) -> bool:
+    return not only or path.partition("/")[0].removesuffix(".py") in only
 
 
 def _and_above(path: str) -> Iterator[str]:

@@ -11,12 +11,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import ark
+from actors.joey import Joey
+from actors.messages import Case, Market
+from ark.agent import Agent
 from ark.home import Home
+from ark.host import load_object
 from ark.message import MESSAGE_SCHEMA
+from ark.signal import Signal
+from ark.testing import TestContext, drive
 from deployment import release_keys
 from deployment.manifest import Environment
 from deployment.releases import Release, ReleaseError, build, examine, in_use, open_release, remove, resolve
 from deployment.sources import from_folder
+from tests.actors.test_patterns import EXAMPLES
 from tests.node import ROOT
 
 pytest.importorskip("cyclonedx", reason="python -m pip install 'ark-runtime[releases]'")
@@ -67,13 +74,37 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Release:
 def test_the_example_is_built_signed_and_read_only(home: Home) -> None:
     release = make(home)
 
-    assert (release.name, release.version) == ("patient-joey", "1.0.0")
-    assert release.agents == {"joey": "patient_joey:PatientJoey"}
+    assert (release.name, release.version) == ("cautious-joey", "1.0.0")
+    assert release.agents == {"joey": "cautious_joey:CautiousJoey"}
     assert release.signed_by == "key0"
     assert release.folder == home.path / "releases" / release.digest
     assert {path.stat().st_mode & 0o777 for path in release.folder.rglob("*") if path.is_file()} == {0o444}
     assert {path.stat().st_mode & 0o777 for path in [release.folder, release.folder / "code"]} == {0o555}
     assert open_release(home, release.digest[:6]) == release
+
+
+def test_the_agent_of_the_example_does_what_its_release_declares(
+    built: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(built.code))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    joey: Agent[Case] = load_object(built.agents["joey"])()
+    features, more = EXAMPLES["dead_cat_bounce", "short"]
+    signal = Signal("ACME", "short", 100.0, features={**features, **more})
+
+    sizes = {}
+    for name, agent in (("before", Joey()), ("after", joey)):
+        desk = TestContext("joey")
+        agent.setup(desk)
+        answer = drive(agent, Case(signal=signal, market=Market(price=100.0)), desk)
+        assert isinstance(answer, Case)
+        assert answer.setup is not None
+        sizes[name] = str(answer.setup.position_size_pct)
+
+    assert built.manifest is not None
+    assert sizes["before"] != sizes["after"]
+    assert built.manifest.declares(agent="joey", path="setup.position_size_pct", symbol="ACME", **sizes)
+    assert examine(Home(built.code.parents[2]) if built.code else Home(Path()), built.digest).faults == ()
 
 
 def test_what_is_built_again_is_there_already(home: Home) -> None:
