@@ -82,6 +82,17 @@ def wait_until(condition: Callable[[], Any], what: str, within_s: float = 20.0) 
         time.sleep(0.01)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs still.
+
+    One that has ended and whose new parent, the machine's first process, takes its time to notice does not.
+    """
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Node:
     """One node, started with `ark-run start`."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.node import BIN, ECHO, Node, node, wait_until
+from tests.node import BIN, ECHO, Node, is_alive, node, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,7 @@ def test_when_the_starter_is_killed_the_whole_tree_goes_and_a_new_start_works_at
         assert len(pids) >= len(one.status()["children"]) + 3  # the starter, Thespian's admin and its logger
         one.process.kill()
         one.process.wait()
-        wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "everybody is gone", within_s=2.0)
+        wait_until(lambda: not any(map(is_alive, pids)), "everybody is gone", within_s=2.0)
         one.start()
         assert one.status()["ready"] is True
 
@@ -325,7 +325,7 @@ def test_nothing_outlives_a_starter_and_all_children_killed_at_once() -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         one.process.wait()
-        wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids), "everybody is gone", within_s=2.0)
+        wait_until(lambda: not any(map(is_alive, pids)), "everybody is gone", within_s=2.0)
 
 
 def test_a_new_start_does_not_wait_for_the_last_of_a_killed_node() -> None:

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from ark.lineage import await_ends
-from tests.node import ROOT
+from tests.node import ROOT, is_alive
 
 SLEEPER = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SLEEPER!r}])"
@@ -33,7 +32,7 @@ def test_the_end_of_a_process_is_awaited(grandchild: int) -> None:
 
     await_ends([grandchild], within_s=10.0)
 
-    assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+    assert not is_alive(grandchild)
 
 
 def test_one_that_does_not_end_is_not_awaited_for_ever(grandchild: int) -> None:

@@ -90,16 +90,17 @@ class Producer(threading.Thread):
 
     @staticmethod
     def _add(client: Any, id_: str, content: str) -> None:
-        while True:
+        def is_there() -> bool:
             try:
                 client.xadd(STREAM, {"signal": content}, id=id_)
-                return
             except redis.ResponseError as error:
-                if "equal or smaller" in str(error):
-                    return  # it is there; only the answer was lost
-                raise
+                if "equal or smaller" not in str(error):  # it is there; only the answer was lost
+                    raise
             except redis.RedisError:
-                time.sleep(0.02)
+                return False
+            return True
+
+        wait_until(is_there, f"Redis takes {id_}", within_s=60.0)
 
 
 def under_way(one: Node) -> None:
