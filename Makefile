@@ -123,9 +123,10 @@ soak: $(VENV)/.installed-test ## random faults for SOAK_S seconds (1800), then m
 	@$(PROTECT)
 	$(BIN)/python -m tests.chaos --seed $(SEED) --soak $(SOAK_S)
 
-seeds: $(VENV)/.installed-test ## the simulator over 200,000 more seeds, for hours
+seeds: $(VENV)/.installed-test ## the simulator over 250,000 more seeds, and every property over many cases, for hours
 	@$(PROTECT)
 	$(BIN)/python -m pytest -m soak $(PYTEST)
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile soak --timeout 0 $(PYTEST)
 
 bench: $(VENV)/.installed-test ## measure, and print a table
 	$(BIN)/python -m tests.benchmarks

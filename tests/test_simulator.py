@@ -23,9 +23,9 @@ from tests.node import ROOT
 from tests.promises import figures_agree
 from tests.worlds import database, digest, live, live_with_letters
 
-SEEDS = 500
-PORTION = 125
-COUNTED_SEEDS = 20
+SEEDS = 200
+PORTION = 50
+COUNTED_SEEDS = 8
 SOAK_SEEDS = 200_000
 ENOUGH_TO_FIND = 400
 

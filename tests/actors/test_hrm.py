@@ -253,7 +253,7 @@ wild = st.one_of(
     ),
     st.booleans(),
 )  # fmt: skip
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_no_figure_whatever_ends_the_judge(
     shared: Floor, changes: Any, signal: Any, market: Any, halved: bool
 ) -> None:
@@ -283,7 +283,7 @@ READ = (
     st.sampled_from(["long", "short"]),
     st.tuples(st.text(max_size=20), st.booleans()),
 )
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_no_feature_whatever_ends_the_judge(
     shared: Floor, features: Any, pattern: Any, direction: str, sender: tuple[str, bool]
 ) -> None:

@@ -330,7 +330,7 @@ def any_inputs(draw: st.DrawFn) -> Inputs:
 
 
 @given(any_inputs(), maybe)
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_what_the_graveyard_denies_is_never_approved_whatever_the_person_says(
     given_: Inputs, person: bool | None
 ) -> None:
@@ -349,7 +349,6 @@ def test_what_the_graveyard_denies_is_never_approved_whatever_the_person_says(
 
 
 @given(any_inputs())
-@settings(max_examples=300)
 def test_a_persons_yes_allows_no_more_than_his_silence_would_hold(given_: Inputs) -> None:
     silent, yes = (
         decide(
@@ -389,19 +388,16 @@ TIGHTER = [
 
 
 @given(any_inputs(), tighter_limits)
-@settings(max_examples=300)
 def test_tighter_limits_never_approve_more(given_: Inputs, limits: Limits) -> None:
     assert ORDER[decide(given_, limits, BOOK).zone] <= ORDER[decide(given_, CEILINGS, BOOK).zone]
 
 
 @given(any_inputs(), st.sampled_from(TIGHTER))
-@settings(max_examples=300)
 def test_a_tighter_ruleset_never_approves_more(given_: Inputs, book: Rulebook) -> None:
     assert ORDER[decide(given_, CEILINGS, book).zone] <= ORDER[decide(given_, CEILINGS, BOOK).zone]
 
 
 @given(any_inputs())
-@settings(max_examples=300)
 def test_the_same_inputs_give_the_same_verdict_also_after_they_were_written_down(given_: Inputs) -> None:
     verdict = decide(given_, CEILINGS, BOOK)
     again = _decode(_encode(given_))
@@ -411,7 +407,6 @@ def test_the_same_inputs_give_the_same_verdict_also_after_they_were_written_down
 
 
 @given(any_inputs())
-@settings(max_examples=300)
 def test_telling_decides_the_same_and_lets_every_rule_speak(given_: Inputs) -> None:
     verdict, told = (decide(given_, CEILINGS, BOOK, telling=telling) for telling in (False, True))
     assert (told.zone, told.level, told.violations, told.score, told.levels, told.alarms) == (
@@ -424,7 +419,6 @@ def test_telling_decides_the_same_and_lets_every_rule_speak(given_: Inputs) -> N
 
 
 @given(any_inputs())
-@settings(max_examples=200)
 def test_more_use_of_the_account_never_approves_more(given_: Inputs) -> None:
     account = given_.account
     assume(account.open_risk is not None and account.open_risk.is_finite() and account.open_risk >= 0)

@@ -1171,7 +1171,7 @@ happenings = st.one_of(
 deaths = st.sampled_from(["", "", "", "in the broker", "behind the broker", "intended"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(happenings, deaths), min_size=12, max_size=40))
 def test_whatever_happens_every_reservation_ends_once_and_no_position_stands_without_its_legs(
     course: list[tuple[tuple[Any, ...], str]],

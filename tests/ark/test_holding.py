@@ -18,8 +18,9 @@ from ark.simulator import Faults, Report, Simulation
 from ark.stage import Stage
 from tests.echo_agents import First, Passed
 
-SEEDS = 600
-PORTION = 100
+SEEDS = 200
+PORTION = 50
+SOAK_SEEDS = 50_000
 ENOUGH_TO_FIND = 400
 SIGNALS = 12
 FAULTS = Faults(kills=8, crash_chance=0.04, isolations=1)
@@ -215,11 +216,24 @@ def live(
 @pytest.mark.parametrize("first", range(0, SEEDS, PORTION))
 def test_every_promise_holds_where_a_person_must_decide(first: int) -> None:
     for seed in range(first, first + PORTION):
-        try:
-            live(seed)
-        except Exception as error:
-            error.add_note(f"repeat it with: python -c 'from tests.ark.test_holding import live; live({seed})'")
-            raise
+        run_named(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("first", range(SEEDS, SEEDS + SOAK_SEEDS, 2_000))
+def test_every_promise_holds_where_a_person_must_decide_in_very_many_schedules(first: int) -> None:
+    for seed in range(first, first + 2_000):
+        run_named(seed)
+
+
+def run_named(seed: int) -> None:
+    """Run one seed; a failure names it."""
+    try:
+        live(seed)
+    except Exception as error:
+        error.add_note(f"repeat it with: python -c 'from tests.ark.test_holding import live; live({seed})'")
+        raise
 
 
 def test_the_schedules_are_not_idle() -> None:
@@ -236,7 +250,7 @@ def test_where_nobody_ever_answers_the_deadline_does() -> None:
         late_s = SOON_S
 
     agents = [(name, Hurried if each is Judge else each) for name, each in AGENTS]
-    for seed in range(1, 60):
+    for seed in range(1, 30):
         report = live(seed, answer=lambda die, pending: None, agents=agents)
         asked = [each for each in report.outcomes.values() if each["status"] in ("approved", "refused")]
         assert {each["by"] for each in asked} <= {DEADLINE}
@@ -255,7 +269,7 @@ class Halting(Early):
 
 def test_a_simulated_halt_stands_for_every_agent_and_outlives_them_all() -> None:
     agents = [(name, Halting if each is Early else each) for name, each in AGENTS]
-    for seed in range(1, 20):
+    for seed in range(1, 10):
         world = Simulation(agents, seed=seed, faults=FAULTS, secrets={"ruling": SECRET}, answer=by_a_die)
         report = world.run(signals(seed), most_steps=20_000)
         assert world.halt_reason in {f"at {trace_id}" for trace_id in report.outcomes}

@@ -155,7 +155,7 @@ gaps = st.integers(0, 24).map(lambda eighths: eighths / 8)
 ends = st.lists(st.tuples(gaps, st.integers(0, 4), st.booleans()), max_size=30)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     strategies,
     kinds,

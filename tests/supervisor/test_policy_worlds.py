@@ -88,7 +88,7 @@ def world_of(spec: SupervisorSpec, seed: int, trouble: Trouble, said: list[tuple
     return world
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(specifications(), SEEDS, TROUBLES, orders())
 def test_when_failures_stop_everything_wanted_runs_or_the_supervisor_gave_up(
     spec: SupervisorSpec, seed: int, trouble: Trouble, said: list[tuple[float, Event]]
@@ -115,7 +115,7 @@ def test_when_failures_stop_everything_wanted_runs_or_the_supervisor_gave_up(
     assert any(isinstance(action, Started) for _, action in world.log)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(specifications(), SEEDS, TROUBLES, orders(), st.floats(0, 8))
 def test_a_stop_is_obeyed_at_any_time_within_the_sum_of_the_budgets(
     spec: SupervisorSpec, seed: int, trouble: Trouble, said: list[tuple[float, Event]], time: float
@@ -149,7 +149,7 @@ def test_an_isolated_child_stays_down_whatever_crashes_elsewhere(
     assert released.state == "running"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(specifications(st.just(NEVER)), SEEDS, TROUBLES, st.sampled_from(NAMES), st.floats(0, 6))
 def test_a_stop_beats_every_pending_restart_until_the_start(
     spec: SupervisorSpec, seed: int, trouble: Trouble, name: str, time: float
@@ -185,7 +185,7 @@ def test_a_calm_world_starts_in_order_and_stops_in_reverse(seed: int, count: int
     assert isinstance(actions[-1], Stopped)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(0, 3), min_size=1, max_size=30),
     st.integers(0, 5),
@@ -235,7 +235,7 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     specifications(),
     st.lists(st.tuples(EVENTS, st.sampled_from([0.0, 0.01, 1.0])), max_size=40),
