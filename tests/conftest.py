@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +29,56 @@ settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.register_profile("soak", settings.get_profile("local"), max_examples=5_000)
 settings.load_profile("ci" if os.environ.get("CI") or _STRICT else "local")
 
-_SHARING = frozenset(
-    ("test_client", "test_control_security", "test_front_door", "test_page", "test_prometheus", "test_slos")
-)
-"""Modules with one node for all their tests, beside those that are named so."""
+_SHARED = re.compile(r'^@pytest\.fixture\(scope="(module|session)"', re.MULTILINE)
+_LONG = frozenset(("test_chaos", "test_kills", "test_night"))
+"""Modules whose one test takes ten seconds and more, beside those that share a node."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT] = []
 
 
+@cache
+def shares(module: Path) -> bool:
+    """Whether the tests of a module share something that each worker would have to start for itself."""
+    texts = (each.read_text() for each in (module, module.parent / "conftest.py") if each.exists())
+    return any(_SHARED.search(each) for each in texts)
+
+
+@cache
+def starts_processes(module: Path) -> bool:
+    """Whether the tests of a module start nodes: they take long, and mostly wait."""
+    return "tests.node" in module.read_text()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes longest begins first; at the end what is quick fills the gaps."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: turn(item.path))
+
+
+def turn(module: Path) -> int:
+    """When a module's tests have their turn, the lowest number first."""
+    if module.stem in _LONG or (shares(module) and starts_processes(module)):
+        return 0
+    return 1 if starts_processes(module) else 2
+
+
 class ByNode(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests that share a node stay on one worker, in their order, and begin first; the others go where one is free.
+    """Tests that share a node stay on one worker, in their order; the others go where one is free.
 
     Each worker would start a node, a browser and a Prometheus of its own for them.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.split("::", maxsplit=1)[0]
-        stem = Path(module).stem
-        return module if stem in _SHARING or stem.endswith("_live") else nodeid
+        return module if shares(self.config.rootpath / module) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByNode:
+    config.option.loadscopereorder = False  # they are in order
     return ByNode(config, log)
 
 
