@@ -287,17 +287,19 @@ def test_what_is_asked_is_told_on_lines_that_no_terminal_obeys() -> None:
 
 
 @pytest.mark.parametrize("name", ["gateway", "alpha", "beta", "omega", "root"])
-def test_a_held_signal_outlives_the_death_of_any_process_and_is_ruled_afterwards(name: str) -> None:
-    with node(ASKING) as one, one.client() as client:
-        trace_id, expiring = ask(client), ask(client)
-        pid = one.child(name)["pid"]
-        os.kill(pid, signal.SIGKILL)
+def test_a_held_signal_outlives_the_death_of_any_process_and_is_ruled_afterwards(
+    name: str, asking: Node, client: Client
+) -> None:
+    trace_id, other = ask(client), ask(client)
+    pid = asking.child(name)["pid"]
+    os.kill(pid, signal.SIGKILL)
 
-        comes_back(one, name, pid)
-        assert held_ids(client) == [trace_id, expiring]
-        client.approve(trace_id, reason="it survived")
-        assert client.outcome(trace_id, timeout_s=10.0)["names"][2] == "it survived"
-        assert one.status()["signals"]["held"] == 1
+    comes_back(asking, name, pid)
+    assert held_ids(client)[-2:] == [trace_id, other]
+    client.approve(trace_id, reason="it survived")
+    assert client.outcome(trace_id, timeout_s=10.0)["names"][2] == "it survived"
+    assert held_ids(client)[-1] == other
+    assert asking.status()["signals"]["held"] == len(held_ids(client))
 
 
 def test_a_held_signal_outlives_the_whole_node_and_a_deadline_that_passed_meanwhile_counts() -> None:

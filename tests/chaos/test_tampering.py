@@ -20,6 +20,7 @@ import pytest
 import zmq
 
 from ark.blackbox import read
+from ark.config import Config
 from ark.errors import ArkError
 from tests.node import ECHO, ROOT, Node, node, wait_until
 
@@ -77,6 +78,13 @@ class Copy:
     def open(self) -> None:
         (self.rules / "ethics.py").chmod(0o644)
 
+    def contents(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.rules.iterdir() if path.is_file()}
+
+    def restore(self, sound: dict[str, bytes]) -> None:
+        for name, content in sound.items():
+            self.write(name, content)
+
     def write(self, name: str, content: bytes) -> None:
         """Replace a file at once, as an editor would, and leave it with the mode that it has to have."""
         fresh = self.rules / f".{name}"
@@ -118,22 +126,28 @@ TAMPERINGS = [
 ]
 
 
-@pytest.mark.parametrize(("tamper", "fault"), TAMPERINGS, ids=["edited", "forged", "writable"])
-def test_who_changes_the_rule_book_halts_trading(copy: Copy, tamper: Callable[[Copy], None], fault: str) -> None:
+def test_who_changes_the_rule_book_halts_trading(copy: Copy) -> None:
+    sound = copy.contents()
     with node(ECHO + OFTEN) as one, events(one, "seal_broken") as event:
-        assert one.home.halt_reason() is None
+        for number, (tamper, fault) in enumerate(TAMPERINGS, start=1):
+            assert one.home.halt_reason() is None
 
-        tamper(copy)
+            tamper(copy)
 
-        wait_until(lambda: fault in reason(one), "trading is halted, and says why", within_s=PERIOD_S)
-        assert fault in wait_until(event, "the event")["reason"]
-        status = one.status()
-        assert status["halted"]
-        assert fault in status["halt_reason"]
-        assert status["ready"], "what is open goes on being looked after"
-        log = [json.loads(line) for line in (one.home.logs / "supervision.log").read_text().splitlines()]
-        (line,) = [each for each in log if each["event"] == "seal_broken"]
-        assert fault in line["reason"]
+            wait_until(lambda fault=fault: fault in reason(one), "trading is halted, and says why", PERIOD_S)
+            assert fault in wait_until(event, "the event")["reason"]
+            status = one.status()
+            assert status["halted"]
+            assert fault in status["halt_reason"]
+            assert status["ready"], "what is open goes on being looked after"
+            log = [json.loads(line) for line in (one.home.logs / "supervision.log").read_text().splitlines()]
+            told = [each for each in log if each["event"] == "seal_broken"]
+            assert len(told) == number
+            assert fault in told[-1]["reason"]
+
+            copy.restore(sound)
+            one.home.resume()
+            looked_again(one)
 
 
 def test_a_resume_holds_only_after_the_repair(copy: Copy) -> None:
@@ -152,8 +166,7 @@ def test_a_resume_holds_only_after_the_repair(copy: Copy) -> None:
         assert one.home.halt_reason() is not None
 
         assert one.run("ark-run", "resume", "--reason", "it was mended").returncode == 0
-        rounds = watchdog_rounds(one)
-        wait_until(lambda: watchdog_rounds(one) > rounds + 8, "the Watchdog has looked again")
+        looked_again(one)
         assert one.home.halt_reason() is None
         assert event() is None
 
@@ -162,18 +175,19 @@ def is_whole(one: Node) -> bool:
     return one.run("ark-run", "seal", "verify").returncode == 0
 
 
+def looked_again(one: Node) -> None:
+    rounds = watchdog_rounds(one)
+    wait_until(lambda: watchdog_rounds(one) > rounds + 8, "the Watchdog has looked again")
+
+
 def watchdog_rounds(one: Node) -> int:
     """How often the Watchdog's loop went round; it does about four times a second."""
     box = read(one.home.box("watchdog"))
     return box.loops if box else 0
 
 
-@pytest.mark.timeout(60)
-def test_the_default_interval_is_short_enough(copy: Copy) -> None:
-    with node(ECHO) as one:
-        copy.edit()
-
-        wait_until(lambda: "rules.py was changed" in reason(one), "trading is halted", within_s=PERIOD_S + 1.0)
+def test_the_default_interval_is_short_enough() -> None:
+    assert Config().watchdog.graveyard_interval_s <= PERIOD_S
 
 
 def test_a_node_whose_seal_is_broken_starts_halted_and_says_so(copy: Copy) -> None:
