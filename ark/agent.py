@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent", "Context", "Durability", "Effect", "Hold"]
 
+FlagValue = TypeVar("FlagValue", bool, int, float, str)
+
 
 class Durability(Enum):
     """What an agent's journal survives."""
@@ -165,6 +167,18 @@ class Context(Protocol):
 
         Raises:
             AgentError: This agent was not given that secret.
+        """
+
+    def flag(self, name: str, default: FlagValue, /) -> FlagValue:
+        """What a feature flag says for the signal at hand: by its symbol, the agent, and its release.
+
+        Flags change while the agent runs, up to a second after the file does. One signal may be handled again and
+        then meet another answer; one symbol always gets the same as long as the flag stays as it is.
+
+        Args:
+            name: The flag's, such as `joey.new_scorer`.
+            default: What to give where there is no such flag, where it says something of another type, and where no
+                file of flags counts. It must be the safe side.
         """
 
     def failed(self, reason: str) -> None:

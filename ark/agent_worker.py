@@ -11,9 +11,10 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import apsw
 import msgspec
@@ -28,9 +29,11 @@ from ark.control import Control, Duty
 from ark.delivery import GATEWAY
 from ark.equipment import Equipment
 from ark.errors import BootError, StorageError
+from ark.flags import Body
 from ark.home import Home
 from ark.host import EXIT_OK, load_object
 from ark.journal import Journal
+from ark.log import Log
 from ark.logger import of_process
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
@@ -42,6 +45,9 @@ from ark.storage import RETRY_S, Trouble, naming, open_journal
 from ark.tally import Limits
 from ark.trial_page import TrialPage
 from ark.wire import Outbox, mailbox
+
+if TYPE_CHECKING:
+    from ark.flag_desk import FlagDesk
 
 __all__ = ["AgentWorker"]
 
@@ -147,6 +153,7 @@ class AgentWorker:
             show=self._showing.put,
             log=self._log,
             core=self._open_core,
+            flags=self._open_flags,
         )
         if self._trouble.reason and os.path.exists(self._home.data / state.FILE):
             self._open_core()  # what is wrong may be wrong with this file, which is opened when it is needed
@@ -409,3 +416,12 @@ class AgentWorker:
             check_s, thorough = self._trouble.check(self._duty.incarnation)
             self._core = state.open_core(self._home, check_s=check_s, thorough=thorough, beat=self._live)
         return self._core
+
+    def _open_flags(self, changed: Callable[[Body], None], refused: Callable[[str], None]) -> FlagDesk:
+        from ark.flag_desk import FileProvider, FlagDesk  # 50 ms, for those who use it
+
+        def refuse(fault: str) -> None:
+            Log(self._home.logs / "supervision.log").write("flags_refused", name=self._duty.name, reason=fault)
+            refused(fault)
+
+        return FlagDesk(self._duty.name, FileProvider(self._home, changed=changed, refused=refuse))

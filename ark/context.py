@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
+from ark.agent import FlagValue
 from ark.changes import Group
 from ark.errors import AgentError
+from ark.flags import Body, Subject
 from ark.logger import Logger, silent
 from ark.message import EVENT, LETTER, NOTICE, Envelope, Span, encode
 from ark.meters import Measured, Meters
@@ -20,9 +22,11 @@ from ark.state import Core
 from ark.state_desk import StateDesk
 
 if TYPE_CHECKING:
+    from ark.flag_desk import FlagDesk
     from ark.interventions import Intervention
 
 __all__ = ["StageContext"]
+
 
 SOUND: Mapping[str, str] = {"home": "", "credentials": "", "log": ""}
 """What `privacy_faults` gives where nothing lies open."""
@@ -43,6 +47,8 @@ class StageContext:
         meters: Where it counts; None for nowhere.
         show: As in `Context`.
         core: Gives the Mutable Core, when it is needed first; where absent, one in memory.
+        flags: Opens the feature flags, when one is asked for first: told whom to call with new flags, and with why
+            a file with flags does not count. Where absent, every flag says its default.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class StageContext:
         show: Callable[[str, Any], None] = lambda name, document: None,
         log: Logger | None = None,
         core: Callable[[], Core] | None = None,
+        flags: Callable[[Callable[[Body], None], Callable[[str], None]], FlagDesk] | None = None,
     ) -> None:
         self.agent = agent
         self.version = version
@@ -95,6 +102,9 @@ class StageContext:
         self._answers: list[tuple[float, str]] = []
         self._first = self._failures = 0
         self.show = show
+        self.symbol = ""
+        self._open_flags = flags
+        self._flags: FlagDesk | None = None
         self.state = StateDesk(agent, version, core or _in_memory(clock))
 
     @property
@@ -182,6 +192,22 @@ class StageContext:
                 self._meters.write(each)
             self._measured.clear()
 
+    def flag(self, name: str, default: FlagValue, /) -> FlagValue:
+        if self._open_flags is None:
+            return default
+        if self._flags is None:
+            self._flags = self._open_flags(self._flags_changed, self._flags_refused)
+        subject = Subject(self.agent, self.version, self.symbol, self.trace_id)
+        return self._flags.value(name, default, subject)
+
+    def _flags_changed(self, body: Body) -> None:
+        self.log.info("flags_changed", serial=body.serial, by=body.by)
+        self.event("flags_changed", serial=body.serial, by=body.by)
+
+    def _flags_refused(self, fault: str) -> None:
+        self.log.error("flags_refused", reason=fault)
+        self.event("flags_refused", reason=fault)
+
     def failed(self, reason: str) -> None:
         if not self._failed:
             self._failed = True
@@ -214,6 +240,7 @@ class StageContext:
             phase += " ruled"
         self.state.turn_to(envelope.trace_id, phase, again=envelope.attempt > 1)
         self._failed = False
+        self.symbol = envelope.symbol
         self.trace_id = envelope.trace_id
         self.attempt = envelope.attempt
         self.received_ns = received_ns
@@ -223,7 +250,7 @@ class StageContext:
     def away(self) -> None:
         """Turn away from any signal."""
         self.state.turn_to()
-        self.trace_id = ""
+        self.trace_id = self.symbol = ""
         self.attempt = self.received_ns = 0
         self.spans = ()
         self.ruling = None

@@ -9,6 +9,7 @@ __all__ = [
     "BootError",
     "ClientKeyError",
     "ConfigError",
+    "FlagError",
     "JournalError",
     "MessageError",
     "NodeError",
@@ -104,6 +105,12 @@ class StateError(ArkError):
     """A change that the Mutable Core cannot keep, or a revision that there is not."""
 
     code = "state"
+
+
+class FlagError(ArkError):
+    """A file with feature flags that does not count, or a flag that cannot be."""
+
+    code = "flag"
 
 
 class NodeError(ArkError):

@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from ark.agent import Agent, Effect
+from ark.agent import Agent, Effect, FlagValue
 from ark.errors import AgentError
 from ark.interventions import Intervention
 from ark.logger import into
@@ -45,6 +45,7 @@ class TestContext:
         shown: The newest document of each name.
         metrics: Metrics that may be used beside those of `ark.metrics`: the agent's own.
         lines: What was written with `log`, as it would stand in the file, in order.
+        flags: What `flag` gives by name; its default where a name is absent.
         core: The Mutable Core, in memory; `drive` writes what the agent changed through `state` into it.
     """
 
@@ -86,6 +87,7 @@ class TestContext:
         sink.version = self.version
         sink.trace_id = lambda: self.trace_id
         self.log = sink.logger()
+        self.flags: dict[str, bool | int | float | str] = {}
         self.core = Core(clock=self.now)
         self.state = StateDesk(agent, self.version, lambda: self.core)
         self._secrets = dict(secrets or {})
@@ -129,6 +131,10 @@ class TestContext:
         if name not in self._secrets:
             raise AgentError(f"agent {self.agent} was not given the secret {name}")
         return self._secrets[name]
+
+    def flag(self, name: str, default: FlagValue, /) -> FlagValue:
+        said = self.flags.get(name, default)
+        return said if type(said) is type(default) else default
 
     def failed(self, reason: str) -> None:
         self.failures.append(reason)

@@ -310,6 +310,8 @@ def _order(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    from ark.flag_file import fault_of_flags  # it loads cryptography, which the other commands do without
+
     if remote(arguments) is not None:
         raise NodeError("the doctor reads the node's home", hint="call it where the node runs")
     code, status, _ = _look(arguments)
@@ -326,6 +328,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         runs=code != EXIT_NOTHING_RUNS,
         agent=arguments.agent or "",
         free_bytes=home.free_bytes(),
+        flags=fault_of_flags(home),
         option="" if home.path == Home(default_home()).path else f" --home {shlex.quote(str(home.path))}",
     )
     is_wrong = doctor.is_wrong(findings)

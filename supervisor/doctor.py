@@ -100,6 +100,7 @@ def examine(
     runs: bool = True,
     agent: str = "",
     free_bytes: int | None = None,
+    flags: str = "",
     option: str = "",
 ) -> list[Finding]:
     """Say what is wrong, the worst first.
@@ -112,10 +113,11 @@ def examine(
         runs: Whether any process of the node lives.
         agent: The only child that is asked about, beside the node as a whole; empty for all.
         free_bytes: Free space under the home; None where it cannot be told.
+        flags: Why the file with feature flags does not count; empty where it does.
         option: What every advised command needs besides, such as ` --home /srv/ark`.
     """
     case = _Case(status, entries(events), report, now, option)
-    found = [*case.node(runs), *case.disk(free_bytes), *case.clock()]
+    found = [*case.node(runs), *case.disk(free_bytes), *case.flags(flags), *case.clock()]
     if runs:
         children = list(case.children())
         found += [*children, *case.letters(), *case.webhook(), *case.alerts(children)]
@@ -525,6 +527,20 @@ class _Case:
                 Step("", "make room; never delete a file `-wal`. The node goes on by itself"),
             ),
         )
+
+    def flags(self, fault: str) -> Iterable[Finding]:
+        if fault:
+            yield Finding(
+                "warning",
+                NODE,
+                "The file with feature flags does not count.",
+                f"{plain(fault)}. The flags that were in force before stay so; where there were none, agents go by"
+                " their defaults.",
+                advice=(
+                    self.step("ark-run flag verify", "what is wrong with it"),
+                    self.step("ark-run flag list", "what is in force"),
+                ),
+            )
 
     def letters(self) -> Iterable[Finding]:
         signals = self.status.get("signals") if self.status else None

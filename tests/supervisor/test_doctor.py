@@ -79,6 +79,13 @@ def test_where_nothing_is_wrong_nothing_is_found() -> None:
     assert lines([], NOW) == ["Nothing is wrong."]
 
 
+def test_a_file_with_flags_that_does_not_count_is_told_with_why() -> None:
+    (found,) = examine(status(), [], report(), NOW, flags="its signature is not that of the trusted key")
+    assert found.severity == "warning"
+    assert "signature" in found.why
+    assert [step.command for step in found.advice] == ["ark-run flag verify", "ark-run flag list"]
+
+
 def test_a_child_that_is_well_is_told_of_when_asked_for() -> None:
     found = only(examine(status(), [event(90, "started")], report(), NOW, agent="joey"))
 
