@@ -70,14 +70,20 @@ def check(
     try:
         statement = msgspec.json.decode(envelope.content(), type=_Statement)
         whole: dict[str, Any] = msgspec.json.decode(envelope.content())
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReleaseError(f"what was signed is no statement about a release: {error}", field=ENVELOPE) from error
     told = (envelope.payload_type, statement.type, statement.predicate_type)
     if told != (PAYLOAD, STATEMENT, PREDICATE):
         raise ReleaseError(f"what was signed is no statement about a release: {', '.join(told)}", field=ENVELOPE)
     if [subject.digest.get("sha256") for subject in statement.subject] != [digest]:
-        raise ReleaseError("what was signed is another release", field=ENVELOPE)
+        raise ReleaseError(
+            "it is not what was signed: something was changed, or the signature is that of another release",
+            hint="ask for it again",
+            field=ENVELOPE,
+        )
     for name, signed_digest in ((MANIFEST, statement.predicate.manifest), (BILL, statement.predicate.sbom)):
+        if name not in bundle.files:
+            raise ReleaseError(f"it has no {name}", field=name)
         if signed_digest.get("sha256") != content.entries({name: bundle.files[name]})[name].sha256:
             raise ReleaseError(f"what was signed is another {name}", field=name)
     return signed, whole

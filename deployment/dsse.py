@@ -84,7 +84,7 @@ def read(text: bytes) -> Envelope:
     """
     try:
         envelope = msgspec.json.decode(text, type=Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EnvelopeError(f"it is no DSSE envelope: {error}") from error
     if not envelope.signatures:
         raise EnvelopeError("the envelope has no signature", field="signatures")

@@ -154,7 +154,7 @@ def fields_of(text: bytes, where: str = "ark-release.toml") -> dict[str, Any]:
     """
     try:
         tree = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReleaseError(f"{where} is no TOML: {error}", field=where) from error
     for key in ("format", "irreversible"):
         if key in tree:
@@ -199,7 +199,7 @@ def parse(text: bytes, where: str = "manifest.json") -> Manifest:
     """
     try:
         tree = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReleaseError(f"{where} is no JSON: {error}", field=where) from error
     return _convert(tree, where)
 
@@ -237,8 +237,8 @@ def check_against_code(manifest: Manifest, code: Mapping[str, File]) -> None:
             )
         try:
             names = _names(ast.parse(code[path].content, path))
-        except (SyntaxError, ValueError) as error:
-            raise ReleaseError(f"{path} is no Python: {error}", field=field) from error
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise ReleaseError(f"{path} is no Python: {error or 'it is nested too deeply'}", field=field) from error
         if name not in names and "*" not in names:
             near = difflib.get_close_matches(name, names, 1, 0.5)
             raise ReleaseError(

@@ -45,6 +45,7 @@ __all__ = [
     "partial",
     "place_of",
     "read_admission",
+    "settle",
     "size",
     "write",
 ]
@@ -89,7 +90,12 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 def load(place: Path) -> tuple[Bundle, Admission]:
-    """A release as it stands in a home, with everything that must not be there refused."""
+    """A release as it stands in a home.
+
+    Raises:
+        ReleaseError: Something in it can be written, or must not be there.
+        OSError: It cannot be read.
+    """
     if place.is_symlink() or not place.is_dir():
         raise ReleaseError(f"{place} is no folder", hint="remove it, and import or build it again")
     files, folders, needed = {}, {""}, {""}
@@ -115,7 +121,12 @@ def load(place: Path) -> tuple[Bundle, Admission]:
     return Bundle(files, envelope and envelope.content), admission
 
 
-def write(home: Home, place: Path, bundle: Bundle, admission: Admission) -> None:
+def write(home: Home, bundle: Bundle, admission: Admission) -> Path:
+    """Write a release, whole and on disk, into a folder that is not yet under its name; give that folder.
+
+    Raises:
+        OSError: It cannot be written; then nothing is left of it.
+    """
     fresh = partial(home)
     files = dict(bundle.files)
     if bundle.envelope is not None:
@@ -135,15 +146,19 @@ def write(home: Home, place: Path, bundle: Bundle, admission: Admission) -> None
                 os.fsync(descriptor)
         for folder, _, _ in os.walk(fresh, topdown=False):
             os.chmod(folder, FOLDER)
-            _settle(Path(folder))
-        fresh.rename(place)
+            settle(Path(folder))
     except OSError:
         delete(fresh)
         raise
-    _settle(place.parent)
+    return fresh
 
 
 def read_admission(place: Path) -> Admission:
+    """How a release came into its home; without a word on that, it was imported, and nobody let it in unsigned.
+
+    Raises:
+        ReleaseError: What stands there cannot be read.
+    """
     try:
         return msgspec.json.decode((place / ADMISSION).read_bytes(), type=Admission)
     except FileNotFoundError:
@@ -153,7 +168,11 @@ def read_admission(place: Path) -> Admission:
 
 
 def code_of(files: Mapping[str, File]) -> dict[str, File]:
-    """The files below `code`, and nothing else may be there but the two beside it."""
+    """The files below `code`.
+
+    Raises:
+        ReleaseError: There is another file than these, the manifest and the bill of materials.
+    """
     found = {}
     for path, file in files.items():
         above, _, name = path.partition("/")
@@ -182,6 +201,7 @@ def locked(home: Home) -> Iterator[None]:
 
 
 def digests(home: Home) -> list[str]:
+    """The releases of a home, good or not."""
     try:
         names = os.listdir(home.path / "releases")
     except OSError:
@@ -190,14 +210,17 @@ def digests(home: Home) -> list[str]:
 
 
 def place_of(home: Home, digest: str) -> Path:
+    """Where a release is, or would be."""
     return home.path / "releases" / digest
 
 
 def size(place: Path) -> int:
+    """How many bytes the files of a release take."""
     return sum(path.lstat().st_size for path in place.rglob("*") if not path.is_dir())
 
 
 def delete(folder: Path) -> None:
+    """Delete a folder though nothing in it can be written."""
     for place, _, _ in os.walk(folder):
         os.chmod(place, 0o700)
     shutil.rmtree(folder, ignore_errors=True)
@@ -212,7 +235,8 @@ def _refuse_writable(mode: int, place: Path, path: str) -> None:
         )
 
 
-def _settle(folder: Path) -> None:
+def settle(folder: Path) -> None:
+    """Have a folder's own entries on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -403,12 +403,7 @@ def _judge(
             field="digest",
         )
         return Examination(digest, None, (), False, (fault,))
-    try:
-        said = manifest.parse(_file(bundle, MANIFEST))
-        content.check_code(release_folder.code_of(bundle.files))
-        sbom.check(_file(bundle, BILL), said)
-    except ReleaseError as fault:
-        faults.append(fault)
+    # The signature first: where several things are wrong, that is the one to be told.
     if bundle.envelope is None:
         if not unsigned_allowed:
             faults.append(
@@ -421,6 +416,12 @@ def _judge(
             signed, statement = attestation.check(bundle, digest, release_keys.trusted(home))
         except (ReleaseError, dsse.EnvelopeError) as fault:
             faults.append(ReleaseError(fault.message, hint=fault.hint, field=fault.field or ENVELOPE))
+    try:
+        said = manifest.parse(_file(bundle, MANIFEST))
+        content.check_code(release_folder.code_of(bundle.files))
+        sbom.check(_file(bundle, BILL), said)
+    except ReleaseError as fault:
+        faults.append(fault)
     if said is not None:
         here = environment or Environment()
         faults += manifest.unmet(said, here)
@@ -444,7 +445,8 @@ def _take_in(home: Home, bundle: Bundle, admission: Admission, digest: str) -> t
             if not is_new:
                 _renew(home, digest, bundle, admission)
             else:
-                release_folder.write(home, place, bundle, admission)
+                release_folder.write(home, bundle, admission).rename(place)
+                release_folder.settle(place.parent)
     except OSError as error:
         raise ReleaseError(
             f"cannot write {error.filename or home.path / 'releases'}: {error.strerror or error}",
@@ -466,12 +468,10 @@ def _renew(home: Home, digest: str, bundle: Bundle, admission: Admission) -> Non
     if is_whole and (found.signed_by or bundle.envelope is None):
         return
     aside = release_folder.partial(home)
+    fresh = release_folder.write(home, bundle, admission)
     place.rename(aside)
-    try:
-        release_folder.write(home, place, bundle, admission)
-    except OSError:
-        aside.rename(place)
-        raise
+    fresh.rename(place)
+    release_folder.settle(place.parent)
     release_folder.delete(aside)
 
 

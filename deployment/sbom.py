@@ -143,7 +143,7 @@ def check(text: bytes, manifest: Manifest) -> None:
 def _read(text: bytes) -> tuple[tuple[str, str], list[tuple[str, str]]]:
     try:
         bill = msgspec.json.decode(text, type=_Bill)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ReleaseError(f"sbom.cdx.json is no bill of materials: {error}", field="sbom.cdx.json") from error
     if bill.bomFormat != _FORMAT:
         raise ReleaseError(f"sbom.cdx.json is {bill.bomFormat}, not {_FORMAT}", field="sbom.cdx.json")

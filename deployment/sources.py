@@ -7,10 +7,14 @@ read as the archive that it is.
 from __future__ import annotations
 
 import hashlib
+import io
+import lzma
 import os
 import stat
+import struct
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping
 from email.parser import BytesParser
 from email.policy import compat32
@@ -22,6 +26,7 @@ from packaging.utils import canonicalize_name
 
 from deployment.content import (
     DECLARATION,
+    MOST_BYTES,
     File,
     ReleaseError,
     Tally,
@@ -36,6 +41,11 @@ __all__ = ["Source", "from_folder", "from_git", "from_wheel"]
 
 _GIT_TIMEOUT_S = 60
 _EXECUTABLE = 0o100
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(NotImplementedError, RuntimeError, EOFError, ValueError),
+)
+"""What reading an archive can end with."""
 _SYMLINK, _SUBMODULE = "120000", "160000"
 
 
@@ -152,8 +162,11 @@ def from_wheel(path: Path, only: Collection[str] = ()) -> Source:
     files: dict[str, File] = {}
     notes: dict[str, File] = {}
     try:
-        whole = path.expanduser().read_bytes()
-        with zipfile.ZipFile(path.expanduser()) as archive:
+        path = path.expanduser()
+        if path.stat().st_size > MOST_BYTES:
+            raise ReleaseError(f"{path} is larger than any release")
+        whole = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
             for member in archive.infolist():
                 if member.is_dir():
                     continue
@@ -179,7 +192,7 @@ def from_wheel(path: Path, only: Collection[str] = ()) -> Source:
                 (notes if is_note else files)[name] = File(content, bool(mode & _EXECUTABLE))
     except OSError as error:
         raise ReleaseError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except _DAMAGED as error:
         raise ReleaseError(
             f"{path} is no wheel: {error}", hint="build one with `python -m build --wheel`"
         ) from error

@@ -36,6 +36,7 @@ from deployment import release_keys
 from deployment.content import DECLARATION
 from deployment.dsse import key_id
 from deployment.release_archive import unpack
+from deployment.release_folder import digests
 from deployment.release_views import Listing, listing
 from deployment.releases import Examination, Release, ReleaseError, admit, build, examine, export, remove
 from deployment.sources import Source, from_folder, from_git, from_wheel
@@ -294,8 +295,7 @@ def _taken(home: Home, arguments: argparse.Namespace, release: Release, done: st
 
 
 def _verify(home: Home, arguments: argparse.Namespace) -> int:
-    wanted = arguments.releases or [each.digest for each in listing(home)]
-    found = [examine(home, which) for which in wanted]
+    found = [examine(home, which) for which in arguments.releases or digests(home)]
     facts = [
         {
             "digest": each.digest,
@@ -308,7 +308,8 @@ def _verify(home: Home, arguments: argparse.Namespace) -> int:
         }
         for each in found
     ]
-    _say(arguments, {"releases": facts}, *(line for each in found for line in _verdict(each)))
+    lines = [line for each in found for line in _verdict(each)]
+    _say(arguments, {"releases": facts}, *(lines or ["there is no release"]))
     if not arguments.json:
         for each in found:
             for fault in each.faults:

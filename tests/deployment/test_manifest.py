@@ -73,6 +73,7 @@ def test_a_file_is_refused_that_is_no_toml_or_says_what_only_a_builder_may() -> 
         (b"a = ", "ark-release.toml"),
         (b"irreversible = true", "irreversible"),
         (b"format = 1", "format"),
+        (b"a=" + b"[" * 10_000, "ark-release.toml"),
     ):
         with pytest.raises(ReleaseError) as caught:
             fields_of(text)
@@ -98,6 +99,7 @@ def test_a_missing_way_back_must_be_said() -> None:
         ({"small.py": "class Smal: pass"}, "agents.joey"),
         ({"small.py": "class Small(: pass"}, "agents.joey"),
         ({"small.py": "class Small: pass\ndef up(): pass"}, "migrations.joey.down"),
+        ({"small.py": "-" * 100_000 + "1"}, "agents.joey"),
         ({"small/__init__.py": "from x import Small, up, down"}, None),
         ({"small.py": "try:\n  from x import *\nexcept ImportError: raise"}, None),
         ({"small.py": "if True:\n  Small = up = down = None"}, None),

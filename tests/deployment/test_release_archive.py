@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +112,7 @@ def test_a_signature_for_another_release_is_refused(sent: tuple[Release, Path], 
     assert other.folder is not None
 
     swapped = Bundle(unpack(other.folder).files, unpack(sent[1]).envelope)
-    with pytest.raises(ReleaseError, match="what was signed is another release"):
+    with pytest.raises(ReleaseError, match="it is not what was signed"):
         take(home, swapped)
 
 
@@ -186,6 +187,30 @@ def test_the_graveyard_does_not_come_in_unsigned_either(sent: tuple[Release, Pat
 
     with pytest.raises(ReleaseError, match="rules are sealed"):
         take(receiver, Bundle(files, None), allow_unsigned=True)
+
+
+DEEP = b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+def test_what_is_nested_too_deeply_is_refused(sent: tuple[Release, Path], receiver: Home) -> None:
+    bundle = unpack(sent[1])
+    for name in ("manifest.json", "sbom.cdx.json"):
+        with pytest.raises(ReleaseError, match="recursion"):
+            take(receiver, Bundle({**bundle.files, name: File(DEEP)}, None), allow_unsigned=True)
+    with pytest.raises(ReleaseError, match="recursion"):
+        take(receiver, bundle._replace(envelope=DEEP))
+
+
+def test_no_network_is_needed(sent: tuple[Release, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("something asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    home = home_at(tmp_path / "home", KEY)
+    source = from_folder(ROOT / "examples" / "release")
+
+    assert take(home, unpack(sent[1])) == build(home, source, key=KEY, by="anna", at=1.0)[0]
 
 
 def member(name: str, **fields: object) -> tarfile.TarInfo:

@@ -6,10 +6,13 @@ import os
 import stat
 import subprocess
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ark.home import Home
 from deployment import content, release_keys
@@ -52,7 +55,9 @@ def folder_of(path: Path) -> Path:
     return path
 
 
-def wheel_of(path: Path, extra: dict[str, tuple[bytes, int]] | None = None, wheel: str = PURE) -> Path:
+def wheel_of(
+    path: Path, extra: dict[str, tuple[bytes, int]] | None = None, wheel: str = PURE, compression: int = 0
+) -> Path:
     files = {name: (text.encode(), 0o100644) for name, text in FILES.items()}
     files["small/tool.sh"] = (files["small/tool.sh"][0], 0o100755)
     files["small-3.2.dist-info/METADATA"] = (METADATA.encode(), 0o100644)
@@ -61,7 +66,7 @@ def wheel_of(path: Path, extra: dict[str, tuple[bytes, int]] | None = None, whee
         for name, (text, mode) in (files | (extra or {})).items():
             member = zipfile.ZipInfo(name)
             member.external_attr = mode << 16
-            archive.writestr(member, text)
+            archive.writestr(member, text, compression)
     return path
 
 
@@ -199,6 +204,20 @@ def test_a_file_that_is_no_wheel_is_told_in_a_line(tmp_path: Path) -> None:
         from_wheel(wheel_of(tmp_path / "x.whl", wheel=PURE.replace("true", "false")))
     with pytest.raises(ReleaseError, match="No such file"):
         from_wheel(tmp_path / "nothing.whl")
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_wheel_is_refused_or_as_it_was(tmp_path: Path, data: st.DataObject) -> None:
+    whole = wheel_of(tmp_path / "small.whl", compression=data.draw(st.sampled_from((0, 8, 14))))
+    text = bytearray(whole.read_bytes())
+    text[data.draw(st.integers(0, len(text) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    (tmp_path / "damaged.whl").write_bytes(text)
+
+    with suppress(ReleaseError):
+        found = from_wheel(tmp_path / "damaged.whl")
+        contents = {file.content for file in from_wheel(whole).files.values()}
+        assert {file.content for file in found.files.values()} <= contents
 
 
 def test_a_wheel_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
