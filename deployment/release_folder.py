@@ -39,7 +39,6 @@ __all__ = [
     "code_of",
     "delete",
     "digests",
-    "is_digest",
     "load",
     "locked",
     "partial",
@@ -242,11 +241,6 @@ def settle(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def is_digest(text: str) -> bool:
-    """Whether a text could be a release's digest."""
-    return _DIGEST.fullmatch(text) is not None
 
 
 def partial(home: Home) -> Path:

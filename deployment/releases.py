@@ -1,9 +1,9 @@
 """Releases: immutable folders `releases/<digest>/` in a home, each the code of some agents in one version.
 
 The folder's name is the digest of its content, so it cannot hold anything else without being noticed; a signature
-binds that digest to a key that the home trusts. Both are checked whenever a release is opened, by every process
-that is about to run it. A release brings the source of its agents; distributions come from the environment, and are
-checked; the Graveyard and ARK are those that are installed.
+binds that digest to a key that the home trusts. `open_release` checks both, and is cheap enough for every process
+that is about to run one. A release brings the source of its agents; distributions come from the environment, and
+are checked; the Graveyard and ARK are those that are installed.
 
 What this does not protect from: whoever can write to the home as the node's user can trust a key of his own, too.
 """
@@ -11,7 +11,7 @@ What this does not protect from: whoever can write to the home as the node's use
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,11 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import ark
+from ark.equipment import INSTALLED as FROM_PACKAGE
+from ark.equipment import Equipment, permanent_releases
+from ark.errors import RoutingError
 from ark.home import Home
+from ark.routing import read_table
 from deployment import attestation, content, dsse, manifest, release_folder, release_keys, sbom
 from deployment.content import CODE, File, ReleaseError
 from deployment.manifest import Environment, Manifest
@@ -82,6 +86,22 @@ class Release(msgspec.Struct, frozen=True):
     def short(self) -> str:
         """The digest as people say it."""
         return self.digest[:_SHORT] or INSTALLED
+
+    def equipment(self, role: str) -> Equipment:
+        """What a process of a role runs from with this release.
+
+        Raises:
+            ReleaseError: It brings no such agent.
+        """
+        if self.code is None:
+            return FROM_PACKAGE
+        if role not in self.agents:
+            raise ReleaseError(
+                f"the release {self.short} ({self.name} {self.version}) brings no agent {role!r}",
+                hint=f"it brings {', '.join(sorted(self.agents))}",
+                field="agents",
+            )
+        return Equipment(self.digest, self.name, self.version, str(self.code), self.agents[role])
 
     def put_first(self) -> None:
         """Make this process import the release's modules before all others, and leave no compiled ones beside them.
@@ -362,23 +382,23 @@ def resolve(home: Home, which: str) -> str:
 
 
 def in_use(home: Home) -> dict[str, list[str]]:
-    """What names which release, in words: the permanent and provisional one of each role, and rollouts under way.
+    """What names which release, in words: the permanent and provisional one of each role, and what arms run.
 
     Raises:
         ReleaseError: A file that says so cannot be read: then nothing is known to be free.
     """
     used: dict[str, list[str]] = {}
-    for path in (home.data / "releases.json", home.run / "routes.json"):
-        try:
-            tree = msgspec.json.decode(path.read_bytes())
-        except FileNotFoundError:
-            continue
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ReleaseError(
-                f"cannot tell which releases are in use: {path}: {error}", hint="mend or restore that file"
-            ) from error
-        for digest, words in _named(tree, ()):
-            used.setdefault(digest, []).append(words or path.name)
+    try:
+        named = [(each, f"{role}: permanent") for role, each in permanent_releases(home.permanent_file).items()]
+        table = read_table(home.routes_file)
+    except RoutingError as error:
+        raise ReleaseError(f"cannot tell which releases are in use: {error.message}", hint=error.hint) from error
+    if table is not None:
+        named += [(each, f"{role}: provisional") for role, each in table.provisional.items()]
+        named += [(each.equipment, f"{each.role}: {each.arm}") for each in table.arms.values()]
+    for equipment, words in named:
+        if equipment.digest:
+            used.setdefault(equipment.digest, []).append(words)
     return used
 
 
@@ -479,15 +499,3 @@ def _file(bundle: Bundle, name: str) -> bytes:
     if name not in bundle.files:
         raise ReleaseError(f"it has no {name}", hint="name what `ark-run release export` wrote", field=name)
     return bundle.files[name].content
-
-
-def _named(tree: object, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Every digest that a document holds, with the way to it."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _named(value, (*path, str(key)))
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _named(value, path)
-    elif isinstance(tree, str) and release_folder.is_digest(tree):
-        yield tree, ": ".join(path)

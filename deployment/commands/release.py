@@ -67,7 +67,7 @@ fit the messages, the ARK and the distributions that are here.
 """
 _VERIFY = """\
 Read every file of a release, and check digest, modes, manifest, bill of materials, signature, and whether it fits
-what is installed here. The same is done whenever a release is about to be run.
+what is installed here. Whatever opens a release does the same first.
 
 exit codes:
   0  it may be run

@@ -100,7 +100,7 @@ def test_an_unsigned_release_is_taken_loudly(run: Run, tmp_path: Path) -> None:
 
 def test_what_uses_a_release_is_shown_and_keeps_it(run: Run, tmp_path: Path) -> None:
     digest = told(run, "build", EXAMPLE, "--allow-unsigned")["digest"]
-    (tmp_path / "home" / "data" / "releases.json").write_text(json.dumps({"joey": {"permanent": digest}}))
+    (tmp_path / "home" / "data" / "releases.json").write_text(json.dumps({"roles": {"joey": {"digest": digest}}}))
 
     assert "[joey: permanent]" in run("list")[1]
     code, _, err = run("remove", digest)

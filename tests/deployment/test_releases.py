@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -14,14 +15,26 @@ import ark
 from actors.joey import Joey
 from actors.messages import Case, Market
 from ark.agent import Agent
+from ark.equipment import INSTALLED, ArmSpec, Equipment, write_permanent_releases
 from ark.home import Home
 from ark.host import load_object
 from ark.message import MESSAGE_SCHEMA
+from ark.routing import Table, write_table
 from ark.signal import Signal
 from ark.testing import TestContext, drive
 from deployment import release_keys
 from deployment.manifest import Environment
-from deployment.releases import Release, ReleaseError, build, examine, in_use, open_release, remove, resolve
+from deployment.releases import (
+    Release,
+    ReleaseError,
+    build,
+    examine,
+    in_use,
+    installed,
+    open_release,
+    remove,
+    resolve,
+)
 from deployment.sources import from_folder
 from tests.actors.test_patterns import EXAMPLES
 from tests.node import ROOT
@@ -233,20 +246,37 @@ def test_messages_may_be_one_version_ahead_of_a_release(built: Release) -> None:
 
 
 def test_a_release_in_use_is_not_removed(home: Home) -> None:
-    digest = make(home).digest
-    (home.data / "releases.json").write_text(f'{{"joey": {{"permanent": "", "provisional": "{digest}"}}}}')
+    release = make(home)
+    equipment, table = release.equipment("joey"), Table(generation=1, rollout="r1", lease_until=0.0)
+    write_permanent_releases(home.permanent_file, {"joey": equipment, "hrm": INSTALLED})
+    write_table(
+        home.routes_file,
+        msgspec.structs.replace(
+            table, provisional={"kyle": equipment}, arms={"joey.canary": ArmSpec("joey", "canary", equipment)}
+        ),
+    )
 
-    assert in_use(home) == {digest: ["joey: provisional"]}
-    with pytest.raises(ReleaseError, match=r"in use \(joey: provisional\)"):
-        remove(home, digest)
+    assert in_use(home) == {release.digest: ["joey: permanent", "kyle: provisional", "joey: canary"]}
+    with pytest.raises(ReleaseError, match=r"in use \(joey: permanent, kyle: provisional, joey: canary\)"):
+        remove(home, release.digest)
 
-    (home.data / "releases.json").write_text("{")
+    home.routes_file.unlink()
+    home.permanent_file.write_text("{")
     with pytest.raises(ReleaseError, match="cannot tell which releases are in use"):
-        remove(home, digest)
+        remove(home, release.digest)
 
-    (home.data / "releases.json").unlink()
-    assert remove(home, digest) == digest
+    home.permanent_file.unlink()
+    assert remove(home, release.digest) == release.digest
     assert list((home.path / "releases").iterdir()) == [home.path / "releases" / ".lock"]
+
+
+def test_a_release_says_what_the_process_of_a_role_runs_from(built: Release) -> None:
+    assert built.equipment("joey") == Equipment(
+        built.digest, "cautious-joey", "1.0.0", str(built.code), "cautious_joey:CautiousJoey"
+    )
+    with pytest.raises(ReleaseError, match="brings no agent 'hrm'"):
+        built.equipment("hrm")
+    assert installed({"joey": "actors.joey:Joey"}).equipment("joey") == INSTALLED
 
 
 TAMPERING: dict[str, Callable[[Path], object]] = {
