@@ -89,6 +89,7 @@ class AgentWorker:
         if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
         self._agent_class = agent_class
+        self._release = equipment.release
         self.version: str = agent_class.version or equipment.version or duty.options["version"]
         self._log = of_process()
         self._trouble = Trouble(duty.name, self._home, box)
@@ -152,6 +153,7 @@ class AgentWorker:
             meters=self._meters,
             show=self._showing.put,
             log=self._log,
+            release=self._release,
             core=self._open_core,
             flags=self._open_flags,
         )

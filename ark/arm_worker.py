@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import msgspec
@@ -24,13 +24,18 @@ from ark.context import StageContext
 from ark.control import Control, Duty
 from ark.equipment import Equipment
 from ark.errors import AgentError, BootError
+from ark.flags import Body
 from ark.home import Home
 from ark.host import load_object
 from ark.logger import of_process
 from ark.message import PROPOSAL, TRIAL, Envelope, Proposed, Trial, encode, unpack
 from ark.meters import Meters
+from ark.state import Core, read_core
 from ark.tally import Limits
 from ark.wire import Outbox, mailbox
+
+if TYPE_CHECKING:
+    from ark.flag_desk import FlagDesk
 
 __all__ = ["Arm", "ArmWorker"]
 
@@ -87,10 +92,13 @@ class Arm:
             error = f"{type(failure).__name__}: {failure}"[:_REASON]
             context.log.warning("trial_failed", exc_info=failure)
         took_ns = clock_ns() - began
+        changes = context.state.proposed(kept=trial.live and not error)
         self.work.count(took_ns, failed=bool(error) or context.take_failure())
         context.note_answer(took_ns / 1e9, failed=bool(error))
         context.away()
-        proposed = Proposed(trial.number, self._name, took_ns, answer, held, error, context.version)
+        proposed = Proposed(
+            trial.number, self._name, took_ns, answer, held, error, context.version, context.release, changes
+        )
         return self._role, Envelope(
             PROPOSAL, self._name, envelope.symbol, envelope.seq, envelope.epoch, 0, encode(proposed)
         )
@@ -102,6 +110,8 @@ class Arm:
 
     def _let_go(self) -> None:
         self._context.take_sent()  # an arm has nobody to talk to
+        self._context.state.proposed(kept=False)
+        self._context.state.settle_proposed()
         self._context.settle_measured()
 
 
@@ -133,6 +143,8 @@ class ArmWorker:
             raise BootError(f"{role} keeps a journal and has no `propose`: it cannot decide beside another version")
         self.version: str = agent_class.version or equipment.version or duty.options["version"]
         self._databases: dict[str, apsw.Connection] = {}
+        self._name = duty.name
+        self._core: Core | None = None
         meters = None
         if config.metrics.enabled:
             meters = Meters(
@@ -156,6 +168,9 @@ class ArmWorker:
             secrets={},
             meters=meters,
             log=of_process(),
+            release=equipment.release,
+            core=self._read_core,
+            flags=self._open_flags,
         )
         context.epoch = duty.epoch
         self._arm = Arm(arm, role, agent_class(), context)
@@ -218,6 +233,17 @@ class ArmWorker:
     def _beat_age(self, name: str) -> float | None:
         box = read(self._home.box(name))
         return None if box is None else box.beat_age_s
+
+    def _read_core(self) -> Core:
+        """What an arm sees of the Mutable Core; its role writes it."""
+        if self._core is None:
+            self._core = read_core(self._home)
+        return self._core or Core()
+
+    def _open_flags(self, changed: Callable[[Body], None], refused: Callable[[str], None]) -> FlagDesk:
+        from ark.flag_desk import FileProvider, FlagDesk  # 50 ms, for those who use it
+
+        return FlagDesk(self._name, FileProvider(self._home, changed=changed, refused=refused))
 
     def _open(self, name: str) -> apsw.Connection:
         """Whatever an arm writes is its own, and gone with it."""

@@ -10,7 +10,7 @@ import apsw
 import msgspec
 
 from ark.agent import FlagValue
-from ark.changes import Group
+from ark.changes import Change, Group
 from ark.errors import AgentError
 from ark.flags import Body, Subject
 from ark.logger import Logger, silent
@@ -46,6 +46,7 @@ class StageContext:
         secrets: The secrets that this agent was given.
         meters: Where it counts; None for nowhere.
         show: As in `Context`.
+        release: What the agent runs from; its version where absent.
         core: Gives the Mutable Core, when it is needed first; where absent, one in memory.
         flags: Opens the feature flags, when one is asked for first: told whom to call with new flags, and with why
             a file with flags does not count. Where absent, every flag says its default.
@@ -70,6 +71,7 @@ class StageContext:
         meters: Meters | None = None,
         show: Callable[[str, Any], None] = lambda name, document: None,
         log: Logger | None = None,
+        release: str = "",
         core: Callable[[], Core] | None = None,
         flags: Callable[[Callable[[Body], None], Callable[[str], None]], FlagDesk] | None = None,
     ) -> None:
@@ -105,7 +107,8 @@ class StageContext:
         self.symbol = ""
         self._open_flags = flags
         self._flags: FlagDesk | None = None
-        self.state = StateDesk(agent, version, core or _in_memory(clock))
+        self.release = release or version
+        self.state = StateDesk(agent, self.release, core or _in_memory(clock))
 
     @property
     def database(self) -> apsw.Connection:
@@ -197,7 +200,7 @@ class StageContext:
             return default
         if self._flags is None:
             self._flags = self._open_flags(self._flags_changed, self._flags_refused)
-        subject = Subject(self.agent, self.version, self.symbol, self.trace_id)
+        subject = Subject(self.agent, self.release, self.symbol, self.trace_id)
         return self._flags.value(name, default, subject)
 
     def _flags_changed(self, body: Body) -> None:
@@ -226,19 +229,29 @@ class StageContext:
             took_s = time.perf_counter() - began_s
             self._meters.observe("ark_journal_commit_seconds", took_s, owner="state")
 
+    def adopt_changes(self, envelope: Envelope, changes: Sequence[Change], release: str) -> None:
+        """Make the changes of another version that has decided the signal, in the place of the agent's own."""
+        if changes:
+            self._turn_state_to(envelope, "handle")
+            if not self.state.adopt(changes, release):
+                self.log.error("changes_refused", release=release)
+
+    def _turn_state_to(self, envelope: Envelope, phase: str) -> None:
+        if envelope.kind == LETTER:
+            phase = "letter"
+        elif envelope.ruling is not None:
+            phase += " ruled"
+        self.state.turn_to(envelope.trace_id, phase, again=envelope.attempt > 1)
+
     def at(self, envelope: Envelope, received_ns: int, phase: str = "handle") -> None:
         """Turn to the next signal.
 
         Args:
             envelope: With the signal, or its letter.
             received_ns: When it was taken, nanoseconds since the epoch.
-            phase: What the agent does with it: `handle` or `perform`.
+            phase: What the agent does with it: `handle`, `adopt` or `perform`.
         """
-        if envelope.kind == LETTER:
-            phase = "letter"
-        elif envelope.ruling is not None:
-            phase += " ruled"
-        self.state.turn_to(envelope.trace_id, phase, again=envelope.attempt > 1)
+        self._turn_state_to(envelope, phase)
         self._failed = False
         self.symbol = envelope.symbol
         self.trace_id = envelope.trace_id

@@ -34,6 +34,11 @@ class Equipment(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
     class_: str = msgspec.field(default="", name="class")
 
+    @property
+    def release(self) -> str:
+        """The release's short name; empty for the installed package."""
+        return self.digest[:12]
+
 
 INSTALLED = Equipment()
 """The package that ARK itself runs from."""

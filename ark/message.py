@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from ark.changes import Change
 from ark.errors import MessageError
 from ark.ruling import Ruling
 
@@ -149,6 +150,8 @@ class Proposed(msgspec.Struct, frozen=True, array_like=True):
         held: Whether the answer is a `Hold`.
         error: Why there is no answer, in one line.
         version: The arm's own version of the agent.
+        release: What the arm runs from, for the names of those who change something.
+        changes: What it changed of the agent's state, for the role to write where the signal is the arm's own.
     """
 
     number: int
@@ -158,6 +161,8 @@ class Proposed(msgspec.Struct, frozen=True, array_like=True):
     held: bool = False
     error: str = ""
     version: str = ""
+    release: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder(decimal_format="string")

@@ -461,7 +461,7 @@ class _Batch:
         returned, taken = stage.trials.take(proposed, self._now_ns() / 1e9)
         if returned is not None:
             envelope, received_ns = returned.given.envelope, returned.given.received_ns
-            stage.context.at(envelope, received_ns)
+            stage.context.at(envelope, received_ns, "adopt")
             stage._note(envelope.trace_id, "adopt")
             message = stage._decoder.decode(envelope.payload)
             try:
@@ -470,6 +470,7 @@ class _Batch:
                 stage.trials.refuse(returned, error.message, self._now_ns() / 1e9)
                 taken = [envelope, *stage.trials.take_back(returned.arm)]
             else:
+                stage.context.adopt_changes(envelope, returned.changes, returned.release)
                 track = stage.trials.track(returned.arm)
                 self._answer(_Place(envelope, received_ns, returned.version, track), answer)
         for each in taken:

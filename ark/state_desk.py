@@ -14,15 +14,22 @@ be lost with the process.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from ark.changes import Change, Group, check_change
+from ark.changes import Change, Group, check_change, check_name
+from ark.errors import StateError
 from ark.state import Core
 
 __all__ = ["StateDesk"]
+
+_PROPOSED_S = 10.0
+"""So long a change that a role was asked to write is seen by the version on trial that proposed it, at most."""
+_SETTLE_S = 0.05
+"""It looks at most so often whether that is done."""
 
 
 class StateDesk:
@@ -47,6 +54,8 @@ class StateDesk:
         self._changes: list[tuple[Change, str]] = []
         self._groups: list[Group] = []
         self._seen: dict[str, Change] = {}
+        self._proposed: dict[str, tuple[tuple[Change, ...], float]] = {}
+        self._settled_at = 0.0
 
     # For agents
 
@@ -102,9 +111,7 @@ class StateDesk:
     def _change(self, change: Change, reason: str) -> None:
         # What the agent changes in it later is not what it asked to be kept.
         change = msgspec.structs.replace(change, value=check_change(change))
-        if self._is_again:
-            self._is_again, self._is_known = False, self._open().has(self._origin)
-        if not self._is_known:  # otherwise an earlier process has written what came of this message
+        if not self._knows():
             self._changes.append((change, reason))
             self._seen[change.key] = change
 
@@ -136,6 +143,61 @@ class StateDesk:
         """
         self._open().write(groups)
         self._seen.clear()
+
+    def adopt(self, changes: Sequence[Change], release: str) -> bool:
+        """Take the changes that another version of the agent made for the message at hand, in that one's name.
+
+        Returns:
+            Whether they can be kept; none of them is taken otherwise.
+        """
+        own = [Change(each.key, each.value, self._agent, gone=each.gone) for each in changes]
+        requester = f"{self._agent}@{release}"
+        try:
+            check_name("requester", requester)
+            for change in own:
+                check_change(change)
+        except StateError:
+            return False
+        self._close_group()
+        if not self._knows():
+            self._groups.append(Group(tuple(own), requester, "", self._origin))
+            self._seen.update({change.key: change for change in own})
+        return True
+
+    # For the host of a version on trial, which may read, and whose changes its role writes
+
+    def proposed(self, *, kept: bool) -> tuple[Change, ...]:
+        """What was changed since the last turn.
+
+        Args:
+            kept: Whether the role is asked to write it. Until it has, it is seen here.
+        """
+        changes = tuple(change for change, _ in self._changes)
+        self._changes.clear()
+        if changes and kept:
+            self._proposed[self._origin] = (changes, time.monotonic() + _PROPOSED_S)
+        self._see_proposed()
+        return changes if kept else ()
+
+    def settle_proposed(self) -> None:
+        """Look, now and then, what of it the role has written, or has not within reason."""
+        now = time.monotonic()
+        if self._proposed and now - self._settled_at > _SETTLE_S:
+            self._settled_at = now
+            core = self._open()
+            for origin, (_, until) in list(self._proposed.items()):
+                if now > until or core.has(origin):
+                    del self._proposed[origin]
+            self._see_proposed()
+
+    def _see_proposed(self) -> None:
+        self._seen = {change.key: change for changes, _ in self._proposed.values() for change in changes}
+
+    def _knows(self) -> bool:
+        """Whether an earlier process has written what came of the message at hand."""
+        if self._is_again:
+            self._is_again, self._is_known = False, self._open().has(self._origin)
+        return self._is_known
 
     def _close_group(self) -> None:
         if not self._changes:

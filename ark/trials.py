@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ark.agent import Agent, Hold
+from ark.changes import Change
 from ark.differences import changes, is_declared
 from ark.message import TRIAL, Envelope, Proposed, Trial
 from ark.routing import ARMS, BASELINE, CANARY, OWN, Route, Table, arm_name, band_of
@@ -80,12 +81,15 @@ class Returned(msgspec.Struct, frozen=True):
         arm: Who decided it.
         version: The arm's own version.
         answer: What it proposes: a message, or a `Hold`.
+        release, changes: As in `Proposed`.
     """
 
     given: Given
     arm: str
     version: str
     answer: Any
+    release: str = ""
+    changes: tuple[Change, ...] = ()
 
 
 class _Difference(msgspec.Struct, frozen=True):
@@ -249,7 +253,7 @@ class Trials:
             self._sick_until[arm] = now + SICK_S
             return None, self._take_back([arm])
         self._leave(given)
-        return Returned(given, arm, proposed.version, answer), []
+        return Returned(given, arm, proposed.version, answer, proposed.release, proposed.changes), []
 
     def refuse(self, returned: Returned, reason: str, now: float) -> None:
         """An arm proposed what may not be done."""

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from ark import Agent, Context, Durability, Effect, Hold, Signal
+from ark.changes import Change
 from ark.errors import StateError
-from ark.revisions import Revision
+from ark.revisions import Revision, by_release
 from ark.simulator import Faults, Simulation
 from ark.state import Core
 from ark.state_desk import StateDesk
@@ -167,6 +168,57 @@ def test_settings_of_the_system_are_read_and_belong_to_persons() -> None:
 
     assert desk(core).setting("fee") == 0.5
     assert desk(core).setting("other", 1) == 1
+
+
+# A version on trial proposes, its role writes
+
+
+def test_what_a_version_on_trial_changes_is_written_by_its_role_in_that_ones_name_once() -> None:
+    core = Core()
+    trial, role = StateDesk("joey", "new", lambda: core), StateDesk("joey", "old", lambda: core)
+    for number, trace in enumerate(("one", "two"), 1):
+        trial.turn_to(trace, "handle")
+        trial.set("count", trial.get("count", 0) + 1)
+        changes = trial.proposed(kept=True)
+        assert trial.get("count") == number, "it sees what it proposed before its role has written it"
+        role.turn_to(trace, "handle")
+        assert role.adopt(changes, "new")
+        assert role.get("count") == number
+    role.apply(role.take())
+
+    assert [each.requester for each in core.history("joey", "count")] == ["joey@new", "joey@new"]
+    again = StateDesk("joey", "old", lambda: core)
+    again.turn_to("two", "handle", again=True)
+    again.set("count", 9)
+    assert again.take() == [], "decided before, by whomever"
+    core.undo(0, of=by_release("new"), by="deployer", reason="worse")
+    trial._settled_at = -1.0
+    trial.settle_proposed()
+    assert trial.get("count", 0) == 0
+
+
+def test_what_a_version_on_trial_was_merely_shown_changes_nothing() -> None:
+    core = Core()
+    trial = desk(core)
+    trial.turn_to("one", "handle")
+    trial.set("count", 1)
+
+    assert trial.proposed(kept=False) == ()
+    assert trial.get("count") is None
+    assert trial.take() == []
+
+
+def test_changes_of_a_version_on_trial_that_cannot_be_kept_end_nobody() -> None:
+    role = desk(Core())
+    role.turn_to("one", "handle")
+
+    assert not role.adopt((Change("", 1),), "new")
+    assert not role.adopt((Change("key", 1),), "new\n")
+    assert role.adopt((Change("key", 1, agent="kenny", kind="config"),), "new")
+    (group,) = role.take()
+    assert [(each.agent, each.kind) for each in group.changes] == [("joey", "state")], (
+        "it writes its own keys alone"
+    )
 
 
 class Asks(Agent[Signal]):
