@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from deployment.evidence import Split, above, more_often, no_excess, odds_share, unlike_twice
+from deployment.evidence import Split, above, excess, more_often, no_excess, odds_share, unlike_twice
+from deployment.verdict import METRICS, Policy
 
-__all__ = ["Characteristics", "Evidence", "of_counts", "of_exceedances", "of_pairs", "walk"]
+__all__ = ["Characteristics", "Evidence", "of_counts", "of_exceedances", "of_pairs", "outlook", "walk"]
 
 Evidence = Callable[[int, int], float]
 """The log of evidence by the number of events and how many of them count against the canary."""
@@ -99,14 +100,51 @@ def of_exceedances(
 
 
 @functools.lru_cache(maxsize=256)
-def of_pairs(bad: float, *, limit: float = 0.01, beta: float = 0.05, horizon: int = 2000) -> Characteristics:
-    """How soon pairs pass, when a share of them is `bad` at the canary alone, and none at the baseline alone."""
+def of_pairs(
+    bad: float,
+    *,
+    limit: float = 0.01,
+    tolerance: float = 0.0,
+    alpha: float = 0.01,
+    beta: float = 0.05,
+    horizon: int = 2000,
+) -> Characteristics:
+    """The test of signals that both arms decided.
+
+    Args:
+        bad: The share of them that is bad at the canary alone; none is at the baseline alone.
+        limit: See `no_excess`.
+        tolerance: See `excess`.
+        alpha: How often a release within the tolerance may fail.
+        beta: How often one with an excess of the limit may pass.
+        horizon: Signals after which nobody waits any longer.
+    """
     return walk(
         bad,
-        lambda signals, first: -math.inf,
-        lambda signals, first: no_excess(signals, first, limit=limit),
-        fail_at=math.inf,
+        lambda signals, first: excess(signals, first, 0, tolerance),
+        lambda signals, first: no_excess(signals, first, 0, limit),
+        fail_at=math.log(1 / alpha),
         pass_at=math.log(1 / beta),
+        horizon=horizon,
+    )
+
+
+def outlook(policy: Policy, roles: int = 1, bad: float = 0.0, horizon: int = 5000) -> Characteristics:
+    """What to expect of a rollout, in signals that both arms decided.
+
+    Args:
+        policy: How it is judged.
+        roles: How many agents are new.
+        bad: The share of the signals that is bad at the canary alone; with none it is as good as what it replaces.
+        horizon: Signals after which nobody waits any longer.
+    """
+    deciding = roles * sum(name not in policy.observe_only for name in METRICS)
+    return of_pairs(
+        bad,
+        limit=policy.limit,
+        tolerance=policy.tolerance,
+        alpha=policy.alpha / max(1, deciding),
+        beta=policy.beta,
         horizon=horizon,
     )
 

@@ -158,7 +158,7 @@ def no_excess(signals: int, first: int, second: int = 0, limit: float = 0.01) ->
             stronger.
         limit: The excess that is too much, above 0 and below 1.
     """
-    same = max(0, signals - first - second)
+    same = signals - first - second  # below 0 where bad ones at both arms stand in both: weaker again
     logs = []
     for part, _ in _BETS:
         stake = part / (1 - limit)

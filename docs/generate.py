@@ -1,8 +1,7 @@
 """Writes the tables of the documents from the code: `python -m docs.generate`.
 
-`docs/configuration.md` is written whole; in `docs/protocol.md`, `docs/rules.md` and `docs/operations.md` it is what
-stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test fails when what is written differs from what
-this would write.
+`docs/configuration.md` is written whole; in the other pages it is what stands between `<!-- generated: NAME -->`
+and `<!-- end -->`. A test fails when what is written differs from what this would write.
 """
 
 from __future__ import annotations
@@ -37,6 +36,10 @@ from actors.ruleset_book import RULESET_RULES, RulesetRule
 from actors.ruleset_judge import CHECKS
 from ark.config import ENVIRONMENT, Config
 from deployment.alerting import Limits, groups
+from deployment.characteristics import of_counts, of_exceedances, outlook
+from deployment.evidence import RATIOS
+from deployment.tripwires import Tripwires
+from deployment.verdict import METRICS, Policy
 from graveyard import RULES, Rule
 
 FOLDER = Path(__file__).parent
@@ -97,7 +100,7 @@ def pages() -> dict[Path, str]:
     """Each page with generated parts, as it should read."""
     filled = {
         FOLDER / name: fill((FOLDER / name).read_text(encoding="utf-8"))
-        for name in ("protocol.md", "rules.md", "operations.md")
+        for name in ("protocol.md", "rules.md", "operations.md", "judging.md")
     }
     return {FOLDER / "configuration.md": configuration(), **filled}
 
@@ -431,6 +434,63 @@ def monitoring_alerts() -> str:
     return "\n".join(parts)
 
 
+def judging_policy() -> str:
+    """The settings of the judge."""
+    return fields(Policy, docstring(Policy)[1])
+
+
+def judging_tripwires() -> str:
+    """The settings of the original's tripwires."""
+    return fields(Tripwires, docstring(Tripwires)[1])
+
+
+def judging_counts() -> str:
+    """What becomes of a release by one metric of counts alone, with an error of 1 % and no margin."""
+    rows = []
+    for share in (0.05, 0.1, 0.25, 0.5):
+        for ratio in (1.0, *RATIOS):
+            found = of_counts(share, ratio, horizon=1000)
+            fails, passes = events(found.fail_half, found.fail_most), events(found.pass_half, found.pass_most)
+            rows.append(
+                (f"{share:g}", f"{ratio:g}", f"{found.failed:.2%}", fails, f"{found.passed:.2%}", passes),
+            )
+    head = (
+        "canary's share",
+        "times as often",
+        "fails",
+        "events half, nine tenths",
+        "passes",
+        "events half, nine tenths",
+    )
+    return table(head, rows)
+
+
+def judging_pairs() -> str:
+    """What becomes of a release by one metric of pairs, as the judge asks for it by default."""
+    rows = []
+    for bad in (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
+        found = outlook(Policy(), bad=bad)
+        fails, passes = events(found.fail_half, found.fail_most), events(found.pass_half, found.pass_most)
+        rows.append((f"{bad:.1%}", f"{found.failed:.2%}", fails, f"{found.passed:.2%}", passes))
+    head = ("bad at the canary alone", "fails", "signals half, nine tenths", "passes", "signals half, nine tenths")
+    return table(head, rows)
+
+
+def judging_late() -> str:
+    """What the absolute test of late signals does."""
+    rows = []
+    alpha = Policy().alpha / len(METRICS)
+    for slow in (0.02, 0.045, 0.05, 0.1, 0.2, 0.5):
+        found = of_exceedances(slow, alpha=alpha)
+        rows.append((f"{slow:.1%}", f"{found.failed:.2%}", events(found.fail_half, found.fail_most)))
+    return table(("late", "holds", "signals half, nine tenths"), rows)
+
+
+def events(half: int, most: int) -> str:
+    """After how many events half and nine tenths of all releases have ended so; nothing where they never do."""
+    return ", ".join(str(each) for each in (half, most) if each) or "never so many"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "graveyard_rules": graveyard_rules,
     "graveyard_sources": graveyard_sources,
@@ -447,6 +507,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "status": status,
     "trace": trace,
     "monitoring_alerts": monitoring_alerts,
+    "judging_policy": judging_policy,
+    "judging_tripwires": judging_tripwires,
+    "judging_counts": judging_counts,
+    "judging_pairs": judging_pairs,
+    "judging_late": judging_late,
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployment.characteristics import Characteristics, of_counts, of_exceedances, of_pairs, walk
+from deployment.characteristics import Characteristics, of_counts, of_exceedances, of_pairs, outlook, walk
 from deployment.evidence import (
     RATIOS,
     Split,
@@ -27,6 +27,9 @@ from deployment.evidence import (
     turned,
     unlike_twice,
 )
+from deployment.judge import judge
+from deployment.samples import Facts, Pairs, Segment
+from deployment.verdict import Policy
 
 ALPHA, BETA = 0.01, 0.05
 SHARES = (0.05, 0.1, 0.25, 0.5)
@@ -80,6 +83,18 @@ def test_pairs_pass_wrongly_with_at_most_beta_for_every_excess_of_the_limit_or_m
 
 def test_pairs_with_the_default_limit_pass_wrongly_with_at_most_beta() -> None:
     assert 0 < of_pairs(0.01, beta=BETA, horizon=1200).passed <= BETA + 1e-9
+
+
+def test_what_to_expect_of_a_rollout_is_what_the_judge_says_then() -> None:
+    policy = Policy()
+    expected = outlook(policy, bad=0.05).fail_half
+    for signals, answer in ((outlook(policy).pass_half, "pass"), (outlook(policy).pass_half - 1, "undecided")):
+        pairs = Pairs(compared=signals)
+        assert judge([Segment("hrm", 1, pairs=pairs)], Facts(), [], policy).answer == answer
+    pairs = Pairs(compared=expected, slow_first=round(0.05 * expected) + 3)
+    assert judge([Segment("hrm", 1, pairs=pairs)], Facts(), [], policy).answer == "fail"
+    assert outlook(policy, roles=5).pass_half == outlook(policy).pass_half
+    assert outlook(policy, roles=5, bad=0.05).fail_half > expected
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.005, 0.01])
@@ -296,6 +311,18 @@ def test_more_trouble_of_the_canary_is_more_harm_and_less_health(
 
 
 @settings(max_examples=40)
+@given(st.integers(1, 2000), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0.001, 0.5))
+def test_without_knowing_which_signals_were_bad_at_both_arms_there_is_less_evidence_of_health(
+    signals: int, first: float, second: float, both: float, limit: float
+) -> None:
+    one, other = round(first * signals), round(second * signals)
+    least, most = max(0, one + other - signals), min(one, other)
+    shared = least + round(both * (most - least))
+    known = no_excess(signals, one - shared, other - shared, limit)
+    assert no_excess(signals, one, other, limit) <= known + 1e-9
+
+
+@settings(max_examples=40)
 @given(EVENTS)
 def test_without_a_tolerance_pairs_are_counts_with_half_a_share(events: tuple[int, int]) -> None:
     discordant, first = events
@@ -318,3 +345,23 @@ def test_several_evidences_of_one_claim_are_averaged_and_of_several_claims_the_l
     assert average([]) == 0
     assert math.exp(any_of(math.log(3), math.log(5))) == pytest.approx(4)
     assert math.exp(all_of(math.log(3), math.log(5))) == pytest.approx(3)
+
+
+def test_with_the_share_of_signals_that_came_looking_all_the_time_stays_within_the_error_as_well() -> None:
+    """Simulated, since no exact bound is known: 400 rollouts of equals, 60 looks while the share grows."""
+    random, crossed, runs, error = Random(5), 0, 400, 0.05
+    for _ in range(runs):
+        top, segments = 0.0, [Split(0.0, 0, 0)]
+        for share in (0.1, 0.25, 0.5):
+            signals = [0, 0]
+            events = [0, 0]
+            for _ in range(20):
+                for _ in range(24):
+                    arm = int(random.random() > share)
+                    signals[arm] += 1
+                    events[arm] += random.random() < 0.05
+                came = Split(signals[0] / sum(signals), sum(events), events[0])
+                top = max(top, more_often([*segments, came]))
+            segments.append(came)
+        crossed += top >= math.log(1 / error)
+    assert 0 < crossed / runs <= error
