@@ -105,7 +105,8 @@ class Arm:
 
     def settle(self) -> None:
         """After a batch: count, and let go of what the agent wanted to tell others."""
-        self._agent.settle(self._context)
+        if self._agent.durability is Durability.NONE:  # others write down there what they gathered in `handle`
+            self._agent.settle(self._context)
         self._let_go()
 
     def _let_go(self) -> None:
