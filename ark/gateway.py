@@ -21,6 +21,7 @@ from ark.back_pressure import BackPressure
 from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.control import Control, Duty
+from ark.deploy_desk import DeployDesk, Reply
 from ark.door import Door
 from ark.errors import NodeError, RequestError, StorageError
 from ark.gatekeeper import Gatekeeper
@@ -34,7 +35,7 @@ from ark.letter_desk import LetterDesk
 from ark.level_desk import LevelDesk
 from ark.log import Log
 from ark.logger import of_process
-from ark.message import EVENT, HELD, OUTCOME, unpack
+from ark.message import EVENT, HELD, OUTCOME, REPLY, unpack
 from ark.meters import Meters
 from ark.news import News
 from ark.outcome_desk import OutcomeDesk
@@ -90,6 +91,7 @@ class GatewayWorker:
         self._letters: LetterDesk
         self._traces: TraceDesk
         self._tree = TreeDesk(duty.name, self._pipeline, say=control.say, remember=self._remember)
+        self._deploys = DeployDesk()
         self._log = of_process()
         self._news = News(Log(self._home.logs / "supervision.log", config.logs.limits))
         self._levels = LevelDesk(
@@ -136,6 +138,7 @@ class GatewayWorker:
         )
         self._inbox = mailbox(self._zmq, self._home.mailbox("gateway"))
         self._first = Outbox(self._zmq, self._home.mailbox(self._pipeline[0]))
+        self._deployer = Outbox(self._zmq, self._home.mailbox("deployer"))
         self._beat()
 
     def run(self) -> None:
@@ -332,6 +335,10 @@ class GatewayWorker:
                     self._held.hold(envelope, time.time())
                 elif envelope.kind == EVENT:
                     self._news.relay(bytes(envelope.payload), time.monotonic())
+                elif envelope.kind == REPLY:
+                    answer = self._deploys.replied(msgspec.msgpack.decode(envelope.payload, type=Reply))
+                    if answer is not None:
+                        self._replies.append(answer)
 
     def _hear(self) -> bool:
         for words in self._control.hear():
@@ -394,6 +401,10 @@ class GatewayWorker:
                 return self._held.answer(request, time.time())
             case "dead_letters" | "dead_letter" | "retry" | "drop":
                 return self._deal(request)
+            case "rollback":
+                return self._deploys.answer(request, way, time.monotonic(), time.time())
+            case op if op.startswith("deploy."):
+                return self._deploys.answer(request, way, time.monotonic(), time.time())
             case _:
                 return self._tree.answer(request, way, time.monotonic())
 
@@ -458,6 +469,10 @@ class GatewayWorker:
         self._send_replies()
         self._dispatch()
         self._send_published()
+        orders = self._deploys.take_orders()
+        if orders or self._deployer.is_blocked:
+            self._deployer.send(orders)
+        self._replies += self._deploys.overdue(time.monotonic())
         for way, answer in self._outcomes.wake(finished, held, time.monotonic()):
             self._send_reply(way, answer)
 

@@ -20,8 +20,10 @@ __all__ = [
     "LETTER",
     "MESSAGE_SCHEMA",
     "NOTICE",
+    "ORDER",
     "OUTCOME",
     "PROPOSAL",
+    "REPLY",
     "TRIAL",
     "WORK",
     "Envelope",
@@ -59,6 +61,10 @@ TRIAL = 7
 """A case for an arm of the agent: another process, which decides without effect."""
 PROPOSAL = 8
 """What the arm would do, back to the agent's own process."""
+ORDER = 9
+"""What a client asks of the deploy actor, from the gateway."""
+REPLY = 10
+"""The deploy actor's answer, for the gateway."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):

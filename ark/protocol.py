@@ -90,6 +90,7 @@ class Code:
 _ALL = frozenset(Role)
 _TRADING = frozenset((Role.INJECTOR, Role.OPERATOR))
 _OPERATING = frozenset((Role.OPERATOR,))
+_DEPLOYING = frozenset((Role.OPERATOR, Role.DEPLOYER))
 
 OPERATIONS: Mapping[str, frozenset[Role]] = {
     "inject": _TRADING,
@@ -111,6 +112,19 @@ OPERATIONS: Mapping[str, frozenset[Role]] = {
     "retry": _OPERATING,
     "drop": _OPERATING,
     "log_level": _OPERATING,
+    "deploy.plan": _DEPLOYING,
+    "deploy.start": _DEPLOYING,
+    "deploy.status": _ALL,
+    "deploy.pause": _DEPLOYING,
+    "deploy.resume": _DEPLOYING,
+    "deploy.promote": _DEPLOYING,
+    "deploy.approve": _DEPLOYING,
+    "deploy.override": _OPERATING,
+    "deploy.abort": _DEPLOYING,
+    "deploy.undo": _DEPLOYING,
+    "deploy.explain": _ALL,
+    "deploy.history": _ALL,
+    "rollback": _DEPLOYING,
 }
 """Every operation, and the roles that may ask for it."""
 
@@ -133,6 +147,12 @@ class Request(msgspec.Struct, frozen=True):
     fresh: bool = False
     level: Annotated[str, Meta(max_length=16)] = ""
     for_s: Annotated[float, Meta(ge=0)] = 0.0
+    rollout: Annotated[str, Meta(max_length=64)] = ""
+    plan: dict[str, Any] = {}
+    to: Annotated[str, Meta(max_length=128)] = ""
+    gate: Annotated[str, Meta(max_length=16)] = ""
+    full: bool = False
+    now: bool = False
 
     @property
     def who(self) -> str:

@@ -20,7 +20,10 @@ from ark.metrics import EDGES, edges
 if TYPE_CHECKING:
     from ark.config import SloConfig
 
-__all__ = ["Limits", "Tally"]
+__all__ = ["MOST_TRACKS", "Limits", "Tally", "tracks_in"]
+
+MOST_TRACKS = 256
+"""Of so many agents, arms and routing tables the outcomes are kept apart."""
 
 _DECIDED = frozenset({"executed", "denied", "no_setup"})
 """How a signal ends of which the node made what it should."""
@@ -63,6 +66,8 @@ class _Kept(msgspec.Struct):
         drift: Those with an order that no decision approved.
         events: Good and bad ones, by objective.
         edges, latencies, latency_s: The latency's buckets, how many fell into each, and the sum.
+        tracks: Of signals that agents decided while a rollout was under way: by agent and track, as
+            `joey canary:17`, how many ended, and of these how many were denied, failed, or late.
     """
 
     outcomes: dict[str, int] = {}
@@ -72,6 +77,7 @@ class _Kept(msgspec.Struct):
     edges: tuple[float, ...] = ()
     latencies: list[int] = []
     latency_s: float = 0.0
+    tracks: dict[str, list[int]] = {}
 
 
 class _Decision(msgspec.Struct, frozen=True):
@@ -87,6 +93,7 @@ class _Span(msgspec.Struct, frozen=True):
     agent: str
     in_ns: int
     out_ns: int
+    track: str = ""
 
 
 class _Audit(msgspec.Struct, frozen=True):
@@ -182,6 +189,8 @@ class Tally:
             kept.latency_s += took_s
             self._exemplars[bucket] = Exemplar(trace_id, took_s, now)
         for span in said.spans:
+            if span.track:
+                self._track(span, status, late=not ruled and took_s > limits.decision_s)
             if span.agent == limits.judge:
                 self._event("hrm_latency", span.out_ns - span.in_ns <= limits.judge_s * 1e9)
         audit, ledger = said.audit, said.ledger
@@ -209,9 +218,31 @@ class Tally:
             meters.exemplar("ark_decision_latency_seconds", exemplar)
         self._exemplars.clear()
 
+    def _track(self, span: _Span, status: str, *, late: bool) -> None:
+        tracks, name = self._kept.tracks, f"{span.agent} {span.track}"
+        counts = tracks.get(name)
+        if counts is None:
+            if len(tracks) >= MOST_TRACKS:  # those of the oldest routing table go
+                del tracks[min(tracks, key=_generation)]
+            counts = tracks[name] = [0, 0, 0, 0]
+        counts[0] += 1
+        counts[1] += status == "denied"
+        counts[2] += status in ("failed", "expired")
+        counts[3] += late
+
     def _event(self, slo: str, good: bool) -> None:
         counts = self._kept.events.setdefault(slo, [0, 0])
         counts[not good] += 1
+
+
+def tracks_in(kept: bytes) -> dict[str, list[int]]:
+    """The counts of a rollout's arms, from what `Tally.content` gave; see there for what they are."""
+    return _kept.decode(kept).tracks
+
+
+def _generation(name: str) -> int:
+    number = name.rpartition(":")[2]
+    return int(number) if number.isdigit() else 0
 
 
 def _read(outcome: bytes) -> _Outcome:
