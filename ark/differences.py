@@ -53,10 +53,15 @@ def changes(one: Any, other: Any, unlike: Sequence[str] = ()) -> list[Change]:
 def is_declared(change: Change, symbol: str, declared: Sequence[Declared]) -> bool:
     """Whether a release announces a change."""
     return any(
-        fnmatchcase(change.path, each.path)
-        and each.before in (None, change.before)
-        and each.after in (None, change.after)
-        and each.symbol in (None, symbol)
+        all(
+            glob is None or fnmatchcase(text, glob)
+            for glob, text in (
+                (each.path, change.path),
+                (each.before, change.before),
+                (each.after, change.after),
+                (each.symbol, symbol),
+            )
+        )
         for each in declared
     )
 

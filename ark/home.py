@@ -85,6 +85,7 @@ class Home:
         self.levels_file = self.run / "levels.json"
         self.routes_file = self.run / "routes.json"
         self.permanent_file = self.data / "releases.json"
+        self.rollout_file = self.run / "rollout.json"
         self.releases = self.path / "releases"
         self._lock_file = self.run / "lock"
         self.halt_file = self.data / "halt.json"
@@ -538,6 +539,7 @@ class Home:
                         *self.run.glob("trials/*"),
                         self.restarts_file,
                         self.routes_file,
+                        self.rollout_file,
                     )
                 ),
             ):

@@ -58,8 +58,8 @@ class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         path: Which part of the decision, as a glob over `violations.0.rule`.
-        before, after: What it is and what it becomes, as text; None for whatever.
-        symbol: Only for this symbol; None for all.
+        before, after: What it is and what it becomes, as globs over its text; None for whatever.
+        symbol: For which symbols, likewise; None for all.
     """
 
     path: str

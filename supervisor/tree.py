@@ -401,6 +401,7 @@ class Supervisor(Actor):  # type: ignore[misc]
                     "reason": child.reason or None,
                     "failures": msgspec.to_builtins(self._failed(child.name)),
                     "alone": self._children[child.name].get("alone", False),
+                    "release": self._release_of(child.name),
                 }
             )
             tree.extend(self._subtrees.get(child.name, ()))
@@ -424,6 +425,7 @@ class Supervisor(Actor):  # type: ignore[misc]
             "reason": None,
             "failures": {},
             "alone": False,
+            "release": "",
         }
         for name in ("gateway", _WATCHDOG, "exporter", "deployer"):
             self._ask(name, {"do": "tree", "children": [root, *tree]})
@@ -503,6 +505,13 @@ class Supervisor(Actor):  # type: ignore[misc]
     def _wanted_arms(self) -> dict[str, ArmSpec]:
         table = self._routes.table
         return dict(table.wanted_arms(time.time())) if table is not None else {}
+
+    def _release_of(self, name: str) -> str:
+        """The digest of what a child runs from; empty for the installed package."""
+        if name in self._equipped:
+            return self._equipped[name].digest
+        digest: str = self._children[name].get("options", {}).get("equipment", {}).get("digest", "")
+        return digest
 
     def _arrange_rollout(self) -> None:
         """Have a supervisor for the arms as long as any is wanted."""

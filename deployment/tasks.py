@@ -1,0 +1,204 @@
+"""What the deploy actor has done beside its loop: undoing, checking, asking. One thread: the loop never waits."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ark.config import Config
+from ark.errors import ArkError
+from ark.home import Home
+from ark.revisions import by_release
+from ark.state import open_core, read_core
+from deployment.deploy_book import Kept
+from deployment.desired import Task
+from deployment.gates import Budget
+from deployment.progress import TaskResult
+
+__all__ = ["Invariants", "Tasks"]
+
+_BUDGET_S = 5.0
+_SEAL = "immutable_graveyard"
+"""How the reason of a halt begins that the rule book's seal is behind."""
+_AUDIT_S = 60.0
+_AUDIT_PATIENCE_S = 30.0
+_HTTP_PATIENCE_S = 2.0
+
+
+class Invariants(msgspec.Struct, frozen=True):
+    """What must hold whatever is rolled out."""
+
+    seal_broken: bool = False
+    audit_broken: bool = False
+
+
+class Tasks:
+    """Does one thing at a time.
+
+    Args:
+        home: The node's.
+        config: The node's.
+
+    Attributes:
+        result: How the newest task of a way back ended; None while it has not.
+        budget: How the error budget stood when it was asked for last.
+    """
+
+    def __init__(self, home: Home, config: Config) -> None:
+        self.result: TaskResult | None = None
+        self.budget = Budget()
+        self._home = home
+        self._config = config
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tasks")
+        self._begun: tuple[str, str, int] | None = None
+        self._pending: Future[TaskResult] | None = None
+        self._audit_broken = False
+        self._asked: dict[str, tuple[float, Future[Any]]] = {}
+
+    def begin(self) -> None:
+        """Another rollout: what was done for the one before counts no more."""
+        self.result, self._begun, self._pending = None, None, None
+
+    def look(self, now: float) -> None:
+        """Take in what is done, and ask anew for what gets old."""
+        if self._pending is not None and self._pending.done():
+            self.result = _outcome(self._pending)
+            self._pending = None
+        self._ask("budget", _BUDGET_S, now, self._read_budget)
+        self._ask("audit", _AUDIT_S, now, self._verify_audit)
+
+    def do(self, task: Task, kept: Kept, tree: Sequence[Mapping[str, Any]], now: float) -> None:
+        """Begin a task, unless that was done already, or it is not time yet."""
+        name = (kept.rollout.plan.id, task.kind, task.attempt)
+        if name == self._begun or now < task.not_before:
+            return
+        self._begun = name
+        work = {"undo": self._undo, "health": self._health, "validation": self._validate}[task.kind]
+        self._pending = self._pool.submit(_guarded, task, work, kept, list(tree))
+
+    def revision(self) -> int:
+        """The newest revision of the Mutable Core; 0 where nothing was ever written."""
+        with suppress(ArkError):
+            core = read_core(self._home)
+            if core is not None:
+                try:
+                    return core.revision()
+                finally:
+                    core.close()
+        return 0
+
+    def invariants(self) -> Invariants:
+        """What was found last."""
+        halted = self._home.halt_reason() or ""
+        return Invariants(halted.startswith(_SEAL), self._audit_broken)
+
+    def _ask(self, name: str, every_s: float, now: float, what: Callable[[], None]) -> None:
+        asked_at, pending = self._asked.get(name, (0.0, None))
+        if (pending is None or pending.done()) and now - asked_at >= every_s:
+            self._asked[name] = (now, self._pool.submit(what))
+
+    # The tasks
+
+    def _undo(self, kept: Kept, tree: list[Mapping[str, Any]]) -> str:
+        """Undo what the release wrote into the agents' state since it ran for good."""
+        if kept.revision is None:
+            return "the release has written nothing"
+        plan = kept.rollout.plan
+        core = open_core(self._home)
+        try:
+            taken, conflicts = 0, 0
+            for release in sorted(set(plan.roles.values())):
+                done = core.undo(
+                    kept.revision,
+                    of=by_release(release[:12]) if release else lambda requester: False,
+                    by="deployer",
+                    reason=f"rollout {plan.id} was rolled back",
+                )
+                taken, conflicts = taken + len(done.taken), conflicts + len(done.conflicts)
+        finally:
+            core.close()
+        if conflicts:
+            raise _Failed(f"{taken} keys are back, {conflicts} were written by others since; see `ark-run state`")
+        return f"{taken} keys are back"
+
+    def _health(self, kept: Kept, tree: list[Mapping[str, Any]]) -> str:
+        """Whether each role runs, from the stable release."""
+        known = {each["name"]: each for each in tree}
+        for role, release in kept.rollout.plan.stable.items():
+            child = known.get(role)
+            if child is None or child["state"] != "running":
+                raise _Failed(f"{role} is {child['state'] if child else 'not there'}")
+            if child["release"] != release:
+                raise _Failed(f"{role} runs {child['release'][:12] or 'the installed package'}")
+        return "all roles run the stable release"
+
+    def _validate(self, kept: Kept, tree: list[Mapping[str, Any]]) -> str:
+        """Whether the ledger is whole, and nobody decides but the roles themselves."""
+        self._verify_audit()
+        if self._audit_broken:
+            raise _Failed("the ledger's chain is broken; see `ark-run audit verify`")
+        return self._health(kept, tree)
+
+    # What is asked now and then
+
+    def _read_budget(self) -> None:
+        if not self._config.metrics.enabled:
+            return
+        with suppress(OSError, http.client.HTTPException, ValueError, KeyError, TypeError, ArkError):
+            place = urlsplit(str(self._home.node()["metrics"]))
+            connection = http.client.HTTPConnection(place.netloc, timeout=_HTTP_PATIENCE_S)
+            try:
+                connection.request("GET", "/slos")
+                self.budget = _budget_in(json.loads(connection.getresponse().read()))
+            finally:
+                connection.close()
+
+    def _verify_audit(self) -> None:
+        """By the command that people use: the ledger is another package's."""
+        if not (self._home.data / "aletheia.db").exists():
+            return
+        command = [sys.executable, "-m", "ark.cli", "audit", "verify", "--json", "--home", str(self._home.path)]
+        with suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_AUDIT_PATIENCE_S, check=False
+            )
+            self._audit_broken = done.returncode == 1
+
+
+class _Failed(Exception):
+    """A task did not go well."""
+
+
+def _guarded(
+    task: Task, work: Callable[[Kept, list[Mapping[str, Any]]], str], kept: Kept, tree: list[Mapping[str, Any]]
+) -> TaskResult:
+    try:
+        return TaskResult(task.kind, task.attempt, True, work(kept, tree))
+    except (_Failed, ArkError) as error:
+        return TaskResult(task.kind, task.attempt, False, str(error))
+
+
+def _outcome(pending: Future[TaskResult]) -> TaskResult:
+    return pending.result()
+
+
+def _budget_in(document: Any) -> Budget:
+    """The scarcest budget of all objectives, and whether any is being spent fast."""
+    slos = document["slos"] if isinstance(document, dict) else document
+    left = [each["budget"]["remaining"] for each in slos if each.get("budget")]
+    known = [each for each in left if each is not None]
+    burning = any(
+        alert["firing"] and alert["severity"] == "page"
+        for each in slos
+        for alert in (each.get("burn") or {}).get("alerts", ())
+    )
+    return Budget(min(known, default=None), burning)

@@ -1,0 +1,92 @@
+"""From what a rollout wants to files: the routing table, and what each process runs from. Opens releases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from ark.equipment import INSTALLED, ArmSpec, Equipment
+from ark.errors import ConfigError
+from ark.routing import Declared, Route, Table, arm_name, pins
+from deployment.desired import Desired
+from deployment.releases import Release
+
+__all__ = ["equipment_of", "table_of"]
+
+
+def equipment_of(release: Release, role: str) -> Equipment:
+    """What a process of a role runs from.
+
+    Raises:
+        ConfigError: The release has no such agent.
+    """
+    if not release.digest:
+        return INSTALLED
+    if role not in release.agents:
+        raise ConfigError(
+            f"the release {release.short} ({release.name} {release.version}) has no {role}; it has"
+            f" {', '.join(sorted(release.agents))}",
+            field=f"plan.roles.{role}",
+        )
+    code = release.code
+    return Equipment(release.digest, release.name, release.version, str(code or ""), release.agents[role])
+
+
+def table_of(
+    wanted: Desired,
+    *,
+    before: Table | None,
+    opened: Callable[[str], Release],
+    open_symbols: Iterable[str],
+    slow_s: float,
+) -> Table | None:
+    """The routing table that a rollout wants; None where it wants none.
+
+    Args:
+        wanted: What it wants.
+        before: The table in force.
+        opened: Gives a release by its digest.
+        open_symbols: Symbols with an open position, which stay with the arm that they have.
+        slow_s: What takes longer counts as slow, seconds.
+    """
+    table = wanted.table
+    if table is None:
+        return None
+    roles = {}
+    for role, shares in table.roles.items():
+        canary = wanted.arms.get(role, {}).get("canary", "")
+        manifest = opened(canary).manifest
+        declared = tuple(
+            Declared(each.path, each.before, each.after, each.symbol)
+            for each in (manifest.changes if manifest else ())
+            if each.agent == role
+        )
+        roles[role] = Route(
+            shares.canary,
+            shares.baseline,
+            copies=shares.copies,
+            replay_per_s=min(1000.0, wanted.replay_rate),
+            slow_s=slow_s,
+            declared=declared,
+        )
+    made = Table(
+        table.generation,
+        table.rollout,
+        table.lease_until,
+        table.rollout,
+        table.by,  # type: ignore[arg-type]
+        roles,
+        {},
+        {
+            arm_name(role, arm): ArmSpec(role, arm, equipment_of(opened(release), role))
+            for role, arms in wanted.arms.items()
+            for arm, release in arms.items()
+        },
+        {role: equipment_of(opened(release), role) for role, release in wanted.provisional.items()},
+    )
+    kept: Mapping[str, str] = {}
+    if before is not None and before.rollout == made.rollout and before.generation == made.generation:
+        kept = before.pins
+    elif table.by == "symbol":
+        same = before if before is not None and before.rollout == made.rollout else None
+        kept = pins(same, made, {symbol: symbol for symbol in open_symbols})
+    return Table(**{**{name: getattr(made, name) for name in Table.__struct_fields__}, "pins": dict(kept)})
