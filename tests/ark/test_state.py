@@ -137,7 +137,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
+TestModel.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @given(value=st.recursive(SCALARS, nested, max_leaves=5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_what_is_read_is_what_was_written_type_included(value: Any) -> None:
     core = Core()
     core.set("joey", "key", value, requester="anna")
