@@ -1,4 +1,4 @@
-"""The simulated table of `docs/judging.md`: the streams are what they say."""
+"""The simulated table of `docs/judging.md`: the streams are what they say, and the table is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from random import Random
 
 import pytest
 
-from docs.judging import SCENARIOS, STAGES, Scenario, counted, paired, stream, tripped
+from docs.judging import PAGE, SCENARIOS, STAGES, Scenario, counted, paired, stream, tripped
+
+
+def test_the_table_has_a_row_for_each_scenario() -> None:
+    text = PAGE.read_text().split("<!-- simulated -->")[1].split("<!-- end of what is simulated -->")[0]
+    assert [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines()[3:]] == [
+        scenario.name for scenario in SCENARIOS
+    ]
 
 
 def test_a_stream_has_the_shares_and_faults_of_its_scenario() -> None:
