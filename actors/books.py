@@ -233,6 +233,11 @@ class Books:
         """Keep what a judgement was made from."""
         self._connection.execute("INSERT INTO hrm_judged VALUES (?, ?)", (number, body))
 
+    def newest_judged(self, most: int) -> list[bytes]:
+        """What the newest decisions were made from, the oldest first."""
+        rows = self._connection.execute("SELECT body FROM hrm_judged ORDER BY number DESC LIMIT ?", (most,))
+        return [bytes(body) for (body,) in rows][::-1]
+
     def judged(self, number: int) -> bytes | None:
         """What a judgement was made from."""
         return self._one("SELECT body FROM hrm_judged WHERE number = ?", number)

@@ -93,6 +93,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 _held = msgspec.msgpack.Decoder(_Held)
+_inputs = msgspec.msgpack.Decoder(Inputs)
 _breakers = msgspec.msgpack.Decoder(Breakers)
 _closings = msgspec.msgpack.Decoder(dict[str, CloseWanted])
 
@@ -269,6 +270,11 @@ class HRM(Agent[Case]):
             denied = ", ".join(each.rule for each in before.violations)
             raise ProposalError(f"it says `{proposal.zone}` where the Graveyard denies: {denied}")
         return self._decide(message, setup, now, context, own)  # the account has changed meanwhile
+
+    def recorded(self, most: int, context: Context) -> list[tuple[str, str, Inputs]]:
+        """What the newest decisions were made from."""
+        bodies = [_inputs.decode(body) for body in self._books.newest_judged(most)]
+        return [("", body.action.symbol, body) for body in bodies]
 
     def proposed(self, answer: Any) -> Verdict | None:
         """The verdict behind the last answer."""

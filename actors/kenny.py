@@ -129,6 +129,9 @@ def client_order_id(trace_id: str) -> str:
     return PREFIX + hashlib.sha256(trace_id.encode()).hexdigest()[:40]
 
 
+_intents = msgspec.msgpack.Decoder(Intent)
+
+
 class Kenny(Agent[Case]):
     """See the module."""
 
@@ -221,6 +224,17 @@ class Kenny(Agent[Case]):
                 told = "; ".join(f"{each.path} {each.after} instead of {each.before}" for each in found)
                 raise ProposalError(f"its order is not the one that was approved: {told}")
         return self.handle(message, context)
+
+    def recorded(self, most: int, context: Context) -> list[tuple[str, str, Approved]]:
+        """The plans of the newest orders."""
+        rows = context.database.execute("SELECT intent FROM ark_intents ORDER BY seq DESC LIMIT ?", (most,))
+        found = []
+        for (body,) in rows:
+            intent = _intents.decode(body)
+            if intent.client_order_id and intent.case.approval is not None:
+                plan = _plans.decode(intent.case.approval.plan)
+                found.append((plan.trace_id, plan.symbol, Approved(intent.client_order_id, plan)))
+        return found[::-1]
 
     def proposed(self, answer: Any) -> Order | None:
         """The order of an intent."""

@@ -381,6 +381,20 @@ class Agent(Generic[Taken]):
         """
         return proposal
 
+    def recorded(self, most: int, context: Context) -> Sequence[tuple[str, str, Any]]:
+        """Cases of earlier signals, for versions on trial to decide on once more, without any effect.
+
+        For an agent whose `case` is its message, its process remembers the newest ones, and this is not asked.
+
+        Args:
+            most: How many, of the newest.
+            context: As for a message.
+
+        Returns:
+            Trace id, symbol and case of each, the oldest first; none where nothing is kept.
+        """
+        return ()
+
     def proposed(self, answer: Any) -> Any:
         """What `propose` would have returned for what `handle` just answered; None where that cannot be told."""
         return None if isinstance(answer, (Effect, Hold)) else answer

@@ -27,7 +27,7 @@ from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
 from ark.delivery import GATEWAY
-from ark.equipment import Equipment
+from ark.equipment import Equipment, verify_release
 from ark.errors import BootError, StorageError
 from ark.flags import Body
 from ark.home import Home
@@ -81,6 +81,7 @@ class AgentWorker:
         self._successor = pipeline[place + 1] if place + 1 < len(pipeline) else GATEWAY
         settings = config.agents[duty.name]
         equipment = msgspec.convert(duty.options.get("equipment", {}), Equipment)
+        verify_release(self._home, equipment)  # before anything of it could be imported
         for folder in (settings.path, equipment.code):
             if folder:
                 sys.path.insert(0, folder)
@@ -281,6 +282,8 @@ class AgentWorker:
                 self._arms = arms
                 self._go_through(self._stage.turn(table, arms, time.time_ns))
             self._go_through(self._stage.overtake(time.time_ns))
+            self._stage.replay(time.time())
+            self._send()
 
     def _open_record(self) -> None:
         """Only now: on a full disk an agent that has no arms must not want a page for them."""

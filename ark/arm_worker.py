@@ -22,7 +22,7 @@ from ark.blackbox import BlackBox, Work, read
 from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
-from ark.equipment import Equipment
+from ark.equipment import Equipment, verify_release
 from ark.errors import AgentError, BootError
 from ark.flags import Body
 from ark.home import Home
@@ -131,6 +131,7 @@ class ArmWorker:
         self._beat_s = config.watchdog.interval_s / 4
         settings = config.agents[role]
         equipment = msgspec.convert(duty.options.get("equipment", {}), Equipment)
+        verify_release(self._home, equipment)  # before anything of it could be imported
         for folder in (settings.path, equipment.code):
             if folder:
                 sys.path.insert(0, folder)

@@ -13,9 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from ark.errors import RoutingError
+from ark.errors import ArkError, BootError, RoutingError
+from ark.home import Home
+from ark.host import load_object
 
-__all__ = ["INSTALLED", "ArmSpec", "Equipment", "permanent_releases", "write_permanent_releases"]
+__all__ = ["INSTALLED", "ArmSpec", "Equipment", "permanent_releases", "verify_release", "write_permanent_releases"]
+
+
+_OPEN_RELEASE = "deployment.releases:open_release"
+"""Who knows what a release is, as text: the runtime knows nobody who brings one out."""
 
 
 class Equipment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -82,6 +88,24 @@ def permanent_releases(path: Path) -> dict[str, Equipment]:
         raise RoutingError(
             f"{path} cannot be read: {error}",
             hint="put it back from a backup, or remove it to run every agent from the installed package",
+        ) from error
+
+
+def verify_release(home: Home, equipment: Equipment) -> None:
+    """Read every file of a release before any of its code runs: it may have been changed since it was let in.
+
+    Raises:
+        BootError: It must not be run.
+    """
+    if not equipment.digest:
+        return
+    open_release = load_object(_OPEN_RELEASE)
+    try:
+        open_release(home, equipment.digest)
+    except ArkError as error:
+        raise BootError(
+            f"the release {equipment.release} that {equipment.class_} runs from must not be run: {error.message}",
+            hint=error.hint,
         ) from error
 
 

@@ -7,6 +7,7 @@ signal of its own is adopted, committed and sent on here, in the role's name and
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -39,6 +40,8 @@ __all__ = ["LARGEST_HOLD", "Stage"]
 
 LARGEST_HOLD = 1 << 16
 """Bytes of a `Hold`, which is shown to everybody who asks."""
+MOST_RECORDED = 512
+"""So many of the newest signals are shown once more, where a rollout wants that."""
 _PORTION = 512
 """At most so many of those that waited for their agent are taken in one commit, as of a mailbox in one round."""
 
@@ -108,6 +111,9 @@ class Stage:
         self.trials = Trials(context.agent, agent, record)
         self._proposals = msgspec.msgpack.Decoder(Proposed)
         self._is_whole = type(agent).case is Agent.case  # the message itself is the case
+        self._newest: deque[tuple[str, str, msgspec.Raw]] = deque(maxlen=MOST_RECORDED)
+        self._replay: deque[tuple[str, str, msgspec.Raw]] = deque()
+        self._replaying: tuple[str, float] = ("", 0.0)
 
     @property
     def stashed(self) -> int:
@@ -196,9 +202,33 @@ class Stage:
         if taken:
             yield from self._process(taken, now_ns, own=True)
 
-    def show_again(self, envelope: Envelope, case: msgspec.Raw, now: float) -> None:
-        """Show a recorded signal to the arms once more; see `Trials.show_again`."""
-        self._outgoing.extend(self.trials.show_again(envelope, case, now))
+    def replay(self, now: float) -> None:
+        """Show recorded signals to both arms once more, as many as are due, each once in a rollout.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        trials = self.trials
+        per_s = trials.replay_per_s
+        if not per_s or trials.table is None:
+            return
+        rollout, shown_at = self._replaying
+        if rollout != trials.table.rollout:
+            rollout, shown_at = trials.table.rollout, now
+            self._replay = deque(self._newest if self._is_whole else self._recorded_cases())
+        due = min(int((now - shown_at) * per_s), len(self._replay), trials.room)
+        for _ in range(max(0, due)):
+            trace_id, symbol, case = self._replay.popleft()
+            envelope = Envelope(WORK, trace_id, symbol, 0, self.epoch, 2, case)
+            self._outgoing.extend(trials.show_again(envelope, case, now))
+        if due > 0 or now < shown_at:
+            shown_at = now
+        self._replaying = (rollout, shown_at)
+
+    def _recorded_cases(self) -> Iterator[tuple[str, str, msgspec.Raw]]:
+        self.context.away()
+        for trace_id, symbol, case in self.agent.recorded(MOST_RECORDED, self.context):
+            yield trace_id, symbol, encode(case)
 
     def tick(self, now_ns: Callable[[], int]) -> Iterator[str]:
         """Call the agent's `tick`, in a commit of its own; then take what had waited for the agent, if it is ready.
@@ -440,6 +470,8 @@ class _Batch:
         stage.context.at(envelope, received_ns)
         message = stage._decoder.decode(envelope.payload)
         trials = stage.trials
+        if stage._is_whole:
+            stage._newest.append((envelope.trace_id, envelope.symbol, envelope.payload))
         if trials.active and not own:
             now = received_ns / 1e9
             case = stage._case(envelope, message)

@@ -144,6 +144,16 @@ class Trials:
         """How many signals are an arm's own now."""
         return sum(map(len, self._live.values()))
 
+    @property
+    def replay_per_s(self) -> float:
+        """How many recorded signals a second are to be shown once more; 0 while an arm is missing."""
+        return self._route.replay_per_s if self._route is not None and self._up.issuperset(ARMS) else 0.0
+
+    @property
+    def room(self) -> int:
+        """How many signals can be shown to the arms now."""
+        return max(0, MOST_SHOWN // 2 - len(self._given))
+
     def track(self, arm: str) -> str:
         """How a decision of this moment is marked in its span."""
         return f"{arm or 'stable'}:{self.table.generation}" if self.table is not None and self._route else ""

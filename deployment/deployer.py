@@ -61,6 +61,8 @@ _LOOK_S = 0.1
 _JUDGE_S = 0.25
 """How often it is judged."""
 _WEIGH_S = 2.0
+_OWN = frozenset(("promoting", "bake"))
+"""States in which the agents' own processes run the new release."""
 _SHOW_S = 0.5
 _KEEP_S = 1.0
 """So long may pass between two writings where nothing but time did."""
@@ -381,7 +383,7 @@ class DeployerWorker:
             seen = segments(self._home, roles, tables, self._outcomes.tracks())
             signals = observed(rollout, seen)
             self._rate.see(sum(each.pairs.compared for each in seen) / len(roles), now)
-            self._watch(roles, list(tables), now)
+            self._watch(roles, list(tables), "canary" if rollout.here in _OWN else "stable", now)
             if rollout.here in ("shadow", "baseline", "stage", "promoting", "bake"):
                 verdict = self._judge(kept, seen, list(tables), now)
         restarted, self._restarted = self._restarted, False
@@ -400,8 +402,8 @@ class DeployerWorker:
             deployer_restarted=restarted,
         )
 
-    def _watch(self, roles: list[str], generations: list[int], now: float) -> None:
-        self._watcher.see(self._tree, roles)
+    def _watch(self, roles: list[str], generations: list[int], own: str, now: float) -> None:
+        self._watcher.see(self._tree, roles, own)
         if now - self._weighed_at >= _WEIGH_S:
             self._weighed_at = now
             self._watcher.weigh(self._tree, roles, time.monotonic())

@@ -153,13 +153,20 @@ class Watcher:
         self._states: dict[str, str] = {}
         self._restarts: dict[str, int] = {}
 
-    def see(self, tree: Sequence[Mapping[str, Any]], roles: Iterable[str]) -> None:
-        """Take in each child of the tree, for the agents that the rollout is about."""
+    def see(self, tree: Sequence[Mapping[str, Any]], roles: Iterable[str], own: str = "stable") -> None:
+        """Take in each child of the tree.
+
+        Args:
+            tree: Each child.
+            roles: The agents that the rollout is about.
+            own: As what their own processes count: `canary` once they run the new release.
+        """
         known = {str(child["name"]): child for child in tree}
         quarantined, crashes = dict(self.facts.quarantined), dict(self.facts.crashes)
         for role in roles:
             for arm in ARMS:
                 name = role if arm == "stable" else arm_name(role, arm)
+                counts = own if arm == "stable" else arm
                 child = known.get(name)
                 if child is None:
                     self._states.pop(name, None)
@@ -167,11 +174,11 @@ class Watcher:
                     continue
                 state, restarts = str(child["state"]), int(child["restarts"])
                 if state == "isolated" and self._states.get(name, state) != "isolated":
-                    quarantined[arm] = quarantined.get(arm, 0) + 1
+                    quarantined[counts] = quarantined.get(counts, 0) + 1
                 before = self._restarts.get(name, restarts if arm == "stable" else 0)
                 meant = arm == "stable" and "to run from release" in (child.get("reason") or "")
                 if restarts > before and not meant:
-                    crashes[arm] = crashes.get(arm, 0) + restarts - before
+                    crashes[counts] = crashes.get(counts, 0) + restarts - before
                 self._states[name], self._restarts[name] = state, restarts
         self.facts = msgspec.structs.replace(self.facts, quarantined=quarantined, crashes=crashes)
 

@@ -11,18 +11,20 @@ What this does not protect from: whoever can write to the home as the node's use
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import ark
 from ark.equipment import INSTALLED as FROM_PACKAGE
 from ark.equipment import Equipment, permanent_releases
-from ark.errors import RoutingError
+from ark.errors import JournalError, RoutingError
 from ark.home import Home
+from ark.journal import open_for_reading
 from ark.routing import read_table
 from deployment import attestation, content, dsse, manifest, release_folder, release_keys, sbom
 from deployment.content import CODE, File, ReleaseError
@@ -399,7 +401,30 @@ def in_use(home: Home) -> dict[str, list[str]]:
     for equipment, words in named:
         if equipment.digest:
             used.setdefault(equipment.digest, []).append(words)
+    for digest, words in _rolled_out(home):
+        used.setdefault(digest, []).append(words)
     return used
+
+
+def _rolled_out(home: Home) -> Iterator[tuple[str, str]]:
+    """The releases of rollouts that are planned or under way, and which rollout it is."""
+    path = home.data / "deploy.db"
+    if not path.exists():
+        return
+    try:
+        connection = open_for_reading(path)
+        try:
+            rows: list[Any] = connection.execute("SELECT id, content FROM rollouts WHERE NOT over").fetchall()
+        finally:
+            connection.close()
+        for name, content in rows:
+            plan = msgspec.json.decode(content)["rollout"]["plan"]
+            for digest in {*plan["roles"].values(), *plan["stable"].values()} - {""}:
+                yield digest, f"the rollout {name}"
+    except (JournalError, apsw.Error, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise ReleaseError(
+            f"cannot tell which releases are in use: {path}: {error}", hint="mend or restore that file"
+        ) from error
 
 
 def _judge(
