@@ -38,7 +38,9 @@ def count_metrics(role: str, segments: Sequence[Segment], bar: Bar, *, changed: 
         changed: Whether the release, of whatever role, was seen to decide otherwise as it declares.
     """
     pairs = add(segments, replayed=bar.policy.replay)
-    alike = pairs.compared > 0 and not pairs.declared and not is_noisy(role, segments, bar.policy)
+    # Noise is in pairs of both directions alike, and weighed there. Symbols that differ are in counts alone.
+    trusted = bar.policy.split == "signal" and is_noisy(role, segments, bar.policy)
+    alike = pairs.compared > 0 and not pairs.declared and not trusted
     for name in COUNTS:
         silent = ""
         if name == "counts.denied" and changed:

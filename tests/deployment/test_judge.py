@@ -160,6 +160,13 @@ def test_a_noisy_role_fails_only_for_more_than_its_noise() -> None:
     assert ask(said, policy=Policy(noisy=("hrm",))).answer == "pass"
 
 
+def test_the_symbols_of_a_noisy_role_are_no_more_blamed_on_the_canary_than_anybodys() -> None:
+    noisy = but(pairs=Pairs(compared=9000, different=90), noise=Pairs(compared=8000, different=85))
+    unlike = but(noisy, canary=Counts(trials=300, signals=300, denied=150))
+    assert ask(unlike).answer == "pass"
+    assert ask(unlike, policy=Policy(split="signal")).answer != "pass"
+
+
 def test_noise_of_more_signals_than_were_compared_does_not_speak_for_the_canary() -> None:
     many = but(pairs=Pairs(compared=100, different=1), noise=Pairs(compared=100_000, different=1000))
     same = but(pairs=Pairs(compared=100, different=1), noise=Pairs(compared=100, different=1))
