@@ -14,10 +14,13 @@ from msgspec import Meta
 
 from ark.deploy_settings import DeployConfig, FreezeWindow, Gate
 from ark.errors import ConfigError
+from deployment.tripwires import Tripwires
+from deployment.verdict import Policy
 
 __all__ = ["Plan", "Strategy", "make_plan"]
 
 Strategy = Literal["canary", "blue-green", "aa"]
+_POLICIES: Mapping[str, type[Policy | Tripwires]] = {"sequential": Policy, "tripwires": Tripwires}
 Kind = TypeVar("Kind", bound=msgspec.Struct)
 Role = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,15}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^[\w:.+-]{0,128}\Z")]
@@ -92,6 +95,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return gates
 
     @property
+    def judging(self) -> Policy | Tripwires:
+        """What the judge is asked for."""
+        return msgspec.convert(self.settings.judge, _POLICIES[self.settings.policy], strict=True)
+
+    @property
     def _two_people(self) -> set[str]:
         return set(self.settings.two_people) & self.roles.keys()
 
@@ -133,9 +141,9 @@ def make_plan(
     for taken in ("strategy", "note"):
         said.pop(taken, None)
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    where = str(file) if file and not given.keys() & _fields("").keys() else "the plan"
+    where = str(file) if file and not given else "the plan"
     tree = {**msgspec.to_builtins(settings or DeployConfig()), **said, **given}
-    if strategy == "aa" and not roles and not wanted:
+    if strategy == "aa" and not wanted:
         wanted = dict(stable)
     plan = {
         "id": name,
@@ -147,7 +155,9 @@ def make_plan(
         "note": note,
         "made_at": now,
     }
-    return _convert(plan, Plan, where)
+    made = _convert(plan, Plan, where)
+    _convert(made.settings.judge, _POLICIES[made.settings.policy], where, place="judge")
+    return made
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -165,30 +175,31 @@ def _texts(value: Any, file: Path | None) -> dict[str, Any]:
     return value
 
 
-def _convert(tree: Mapping[str, Any], kind: type[Kind], where: str) -> Kind:
+def _convert(tree: Mapping[str, Any], kind: type[Kind], where: str, place: str = "") -> Kind:
     try:
         return msgspec.convert(tree, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise _explain(str(error), where) from None
+        raise _explain(str(error), kind, where, place) from None
+    except ConfigError as error:
+        field = f"{place}.{error.field}"
+        raise ConfigError(f"{where}: {field}: {error.message}", hint=error.hint, field=field) from None
 
 
-def _explain(message: str, where: str) -> ConfigError:
+def _explain(message: str, kind: type[msgspec.Struct], where: str, above: str) -> ConfigError:
     """Turn msgspec's words into ours: the setting's name, and the nearest known one for an unknown key."""
     text, _, place = message.partition(" - at ")
     place = re.sub(r"^\$\.?", "", place.strip("`"))
     unknown = re.search(r"unknown field `(.*?)`", text)
+    tables: dict[str, type[msgspec.Struct]] = {"gates": Gate, "freeze": FreezeWindow}
+    inner = tables.get(place.partition("[")[0], kind)
+    full = ".".join(each for each in (above, place) if each)
     if unknown:
-        field = f"{place}.{unknown[1]}" if place else unknown[1]
-        known = [*_fields(place), *([] if place else ("roles", "strategy", "note"))]
+        field = f"{full}.{unknown[1]}" if full else unknown[1]
+        known = [each.encode_name for each in msgspec.structs.fields(inner)]
+        known += ("roles", "strategy", "note") if kind is DeployConfig else ()
         near = difflib.get_close_matches(unknown[1], known, 1, 0.4)
         nearest = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
         return ConfigError(f"{where}: unknown key {field!r}; {nearest}", field=field)
     # What a check of several fields says begins with the name of the first.
-    field = place or text.split(" ", maxsplit=1)[0].rstrip(":")
-    return ConfigError(f"{where}: {f'{place}: ' if place else ''}{text}", field=field)
-
-
-def _fields(place: str) -> dict[str, Any]:
-    kinds: dict[str, type[msgspec.Struct]] = {"gates": Gate, "freeze": FreezeWindow}
-    kind = kinds.get(place.partition("[")[0], DeployConfig)
-    return {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    field = full or text.split(" ", maxsplit=1)[0].rstrip(":")
+    return ConfigError(f"{where}: {f'{full}: ' if full else ''}{text}", field=field)

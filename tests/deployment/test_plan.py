@@ -12,6 +12,8 @@ from ark.config import load
 from ark.deploy_settings import DeployConfig, Gate
 from ark.errors import ConfigError
 from deployment.plan import Plan, make_plan
+from deployment.tripwires import Tripwires
+from deployment.verdict import Policy
 
 STABLE = {"joey": "", "hrm": "old"}
 
@@ -54,6 +56,10 @@ def test_a_plan_survives_being_kept(tmp_path: Path) -> None:
         ({"timezone": "Mars/Olympus"}, "timezone", "Mars/Olympus"),
         ({"budget_freeze": 0.5}, "budget_freeze", "budget_caution"),
         ({"ramp_back": [50, 20]}, "ramp_back", "rise"),
+        ({"judge": {"alpa": 0.1}}, "judge.alpa", "did you mean 'alpha'?"),
+        ({"judge": {"alpha": 2}}, "judge.alpha", "< 0.5"),
+        ({"judge": {"margin": 3}}, "judge.margin", "harmful"),
+        ({"policy": "tripwires", "judge": {"alpha": 0.1}}, "judge.alpha", "known here: baseline_s"),
     ],
 )
 def test_what_is_wrong_is_named(options: dict[str, Any], field: str, words: str) -> None:
@@ -62,6 +68,13 @@ def test_what_is_wrong_is_named(options: dict[str, Any], field: str, words: str)
     assert caught.value.field == field
     assert words in caught.value.line
     assert "\n" not in caught.value.line
+
+
+def test_a_plan_says_what_the_judge_is_asked_for() -> None:
+    assert make_plan("r1", {"joey": "x"}, STABLE, options={"judge": {"noisy": ["joey"]}}).judging == Policy(
+        noisy=("joey",)
+    )
+    assert make_plan("r1", {"joey": "x"}, STABLE, options={"policy": "tripwires"}).judging == Tripwires()
 
 
 @pytest.mark.parametrize(
