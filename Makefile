@@ -1,6 +1,6 @@
 # `make` alone prints the targets. PYTHON chooses the interpreter that the virtual environment is made with,
 # VENV its folder, ARK_HOME the node's home, PYTEST further options of pytest, KEY the key that signs the rules,
-# SEED what random faults come from, SOAK_S how long a soak takes.
+# SEED what random faults come from, SOAK_S how long a soak takes, DEPLOYMENTS how many rollouts are simulated.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,6 +10,7 @@ KEY ?=
 SEED ?= 1
 FAULT ?=
 SOAK_S ?= 1800
+DEPLOYMENTS ?= 10000
 BIN := $(VENV)/bin
 # Git keeps no modes but one bit: whoever installs or tests takes the write bits from the rules.
 PROTECT := $(BIN)/python -c 'from graveyard.seal import write_protect; write_protect()'
@@ -21,7 +22,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help start test lint docs screenshot seal unseal services chaos soak seeds bench clean
+.PHONY: help start test lint docs screenshot seal unseal services chaos soak seeds bench rollouts clean
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -130,6 +131,9 @@ seeds: $(VENV)/.installed-test ## the simulator over 250,000 more seeds, and eve
 
 bench: $(VENV)/.installed-test ## measure, and print a table
 	$(BIN)/python -m tests.benchmarks
+
+rollouts: $(VENV)/.installed-test ## simulate DEPLOYMENTS healthy rollouts (10000) and faulty ones, for half an hour; SEED
+	$(BIN)/python -m tests.benchmarks.rollouts --deployments $(DEPLOYMENTS) --seed $(SEED)
 
 clean: ## take away caches and build output; the environment and .ark/ stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
