@@ -27,6 +27,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 import deployment.weighing
@@ -309,15 +310,21 @@ def simulate(case: Case) -> End:
     )
 
 
-def simulate_all(cases: Sequence[Case], jobs: int) -> list[End]:
-    """Roll out all of them, in so many processes."""
+def simulate_all(cases: Sequence[Case], jobs: int, status: Status | None = None) -> list[End]:
+    """Roll out all of them, in so many processes, and show how far it is."""
     # How many more signals it takes is for people, and it costs the judge most of its time.
     asked, deployment.weighing.further = deployment.weighing.further, lambda *_: None
     try:
         if jobs == 1:
             return [simulate(case) for case in cases]
+        ends = []
         with multiprocessing.get_context("fork").Pool(jobs) as pool:
-            return pool.map(simulate, cases, chunksize=8)
+            for end in pool.imap(simulate, cases, chunksize=8):
+                ends.append(end)
+                if status is not None and len(ends) % 50 == 0:
+                    failed = sum(each.failed for each in ends)
+                    status.update(f"{len(ends)} of {len(cases)} healthy rollouts, {failed} rolled back")
+        return ends
     finally:
         deployment.weighing.further = asked
 
@@ -344,8 +351,8 @@ def main() -> int:
     arguments = parser.parse_args()
     console = Console(stderr=arguments.json)
     cases = healthy(arguments.deployments, arguments.seed, hurried=arguments.hurried)
-    with console.status(f"{len(cases)} healthy deployments"):
-        ends = simulate_all(cases, arguments.jobs)
+    with console.status(f"{len(cases)} healthy rollouts") as status:
+        ends = simulate_all(cases, arguments.jobs, status)
     found: dict[str, Any] = {"healthy": {}, "faulty": []}
     for evidence in (*EVIDENCE, "all"):
         own = [end for case, end in zip(cases, ends, strict=True) if evidence in (case.evidence, "all")]

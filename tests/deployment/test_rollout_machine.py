@@ -53,18 +53,30 @@ WORDS = st.builds(
     at_once=st.booleans(),
     id=st.just("7"),
 )
-LEGS = st.sampled_from([0.0, 0.2, 1.0, 1.0, 5.0, 61.0, 601.0, 8000.0, 1e8, -1.0, -1e8])
+LEGS = st.sampled_from([0.0, 0.2, 1.0, 1.0, 5.0, 61.0, 601.0, 8000.0, 1e8, -1.0, -1e6])
 
 
 class Anything(RuleBasedStateMachine):
     """A rollout to which anything happens."""
 
-    @initialize(plan=PLANS)
-    def begin(self, plan: Any) -> None:
+    @initialize(
+        plan=PLANS,
+        approvers=st.sampled_from([("ada", "bert"), ("ada", "bert"), ("ada", "Ada "), ()]),
+        until=st.sampled_from(["plan", "shadow", "stage", "promoting", "bake", "bake", "permanent"]),
+        pause=st.booleans(),
+    )
+    def begin(self, plan: Any, approvers: tuple[str, ...], until: str, pause: bool) -> None:
+        """Somewhere on its way, since by chance alone few come far."""
         self.world = World(plan, begun=False)
-        self.before = self.world.rollout
-        self.approved: set[str] = set()
-        self.ended: Rollout | None = None
+        self.world.verdict = PASS
+        self.look(0.1, words=[Word("start")] if until != "plan" else [])
+        for gate in {gate.before for gate in plan.gates}:
+            self.look(0.1, words=[Word("approve", by=name, gate=gate) for name in approvers])
+        for _ in range(150):
+            if self.world.rollout.state != until:
+                self.look(2.0)
+        if pause:
+            self.look(0.1, words=[Word("pause")])
 
     def look(self, passed: float, **further: Any) -> None:
         world = self.world
@@ -79,6 +91,15 @@ class Anything(RuleBasedStateMachine):
         self.world.verdict = verdict
         for _ in range(times):
             self.look(passed)
+
+    @rule(passed=LEGS)
+    def the_judge_says_no(self, passed: float) -> None:
+        self.world.verdict = FAIL
+        self.look(passed)
+
+    @rule()
+    def somebody_is_in_a_hurry(self) -> None:
+        self.look(0.1, words=[Word("promote", why="a reason", full=True)])
 
     @rule(times=st.sampled_from([5, 50]))
     def all_goes_well(self, times: int) -> None:
@@ -160,12 +181,14 @@ class Anything(RuleBasedStateMachine):
         if target == "promoting":
             assert plan.strategy != "aa"
             assert self.verdict is PASS or now.forced
+        if target in ("promoting", "permanent") and "hrm" in plan.roles:
+            people = {" ".join(each.by.split()).casefold() for each in now.approvals}
+            assert len(people) >= 2
+            assert all(each.by for each in now.approvals)
         if target in ("permanent", "passed"):
             assert self.verdict is PASS or now.forced
         if now.forced and not before.forced:
             assert [word.full and bool(word.why) for word in self.inputs.words] == [True]
-        if target == "permanent" and "hrm" in plan.roles:
-            assert len({each.by.strip().casefold() for each in now.approvals}) >= 2
 
     @invariant()
     @precondition(lambda self: hasattr(self, "world"))
