@@ -479,6 +479,8 @@ class _Batch:
             if case is not None and arm != OWN:
                 self.outgoing.extend(trials.give(envelope, case, received_ns, arm, now))
                 return
+            if case is None and trials.wait_behind(envelope):
+                return
             answer = self._handle(envelope, message)
             if case is not None:
                 proposed = stage.agent.proposed(answer)
@@ -500,11 +502,12 @@ class _Batch:
                 answer = stage.agent.adopt(message, returned.answer, stage.context)
             except ProposalError as error:
                 stage.trials.refuse(returned, error.message, self._now_ns() / 1e9)
-                taken = [envelope, *stage.trials.take_back(returned.arm)]
+                taken = [envelope, *returned.given.behind, *stage.trials.take_back(returned.arm)]
             else:
                 stage.context.adopt_changes(envelope, returned.changes, returned.release)
                 track = stage.trials.track(returned.arm)
                 self._answer(_Place(envelope, received_ns, returned.version, track), answer)
+                taken = returned.given.behind
         for each in taken:
             self.signal(each, own=True)
 

@@ -6,6 +6,7 @@ shown the signal. Whatever an arm does, no signal hangs on it: an answer that is
 the signal to the role. So an arm can neither lose a signal nor double it, nor overtake another of the same symbol:
 
 - A signal goes where the earlier ones of its symbol are that have not come back yet.
+- One that arms have nothing to decide about waits behind those.
 - What is taken back from an arm is taken back whole, in order, and the arm gets nothing live for a while.
 - A new epoch forgets everything: the gateway sends all of it again.
 
@@ -59,6 +60,7 @@ class Given(msgspec.Struct):
         answers: Who has answered, or failed to, and what.
         own: What the role itself would have proposed; None where that is not known.
         replayed: Whether it is a recorded signal, shown once more.
+        behind: Signals of its symbol that are the role's own, and have to wait for this one.
     """
 
     number: int
@@ -71,6 +73,7 @@ class Given(msgspec.Struct):
     answers: dict[str, Proposed] = {}
     own: Any = None
     replayed: bool = False
+    behind: list[Envelope] = []
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -208,6 +211,18 @@ class Trials:
         if arm not in self._up or now < self._sick_until[arm]:
             return OWN
         return arm if len(self._live[arm]) < MOST_LIVE else OWN
+
+    def wait_behind(self, envelope: Envelope) -> bool:
+        """Have a signal that arms need not see wait for the last one of its symbol that an arm has; say if one has.
+
+        It comes back with that one: in `Returned.given`, or with what is taken back.
+        """
+        for arm in ARMS:
+            if envelope.symbol in self._symbols[arm]:
+                own = reversed(self._live[arm].values())
+                next(given for given in own if given.envelope.symbol == envelope.symbol).behind.append(envelope)
+                return True
+        return False
 
     def give(
         self, envelope: Envelope, case: msgspec.Raw, received_ns: int, live: str, now: float, *, own: Any = None
@@ -386,7 +401,8 @@ class Trials:
         taken = [given for arm in sorted(set(arms)) for given in list(self._live[arm].values())]
         for given in taken:
             self._leave(given)
-        return [given.envelope for given in sorted(taken, key=lambda each: each.envelope.seq)]
+        envelopes = [each for given in taken for each in (given.envelope, *given.behind)]
+        return sorted(envelopes, key=lambda each: each.seq)
 
 
 def _trial(envelope: Envelope, trial: Trial) -> Envelope:

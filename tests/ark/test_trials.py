@@ -1,0 +1,175 @@
+"""A role and its arms: whatever arms do and the table says, each signal leaves once, in the order of its symbol."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ark.agent import Agent, Context
+from ark.context import StageContext
+from ark.errors import ProposalError
+from ark.message import PROPOSAL, TRIAL, WORK, Envelope, Proposed, Trial, encode
+from ark.routing import ARMS, BASELINE, CANARY, Route, Table, arm_name
+from ark.stage import Stage
+
+ROLE = "beta"
+SYMBOLS = ("A", "B", "C")
+
+
+class Word(msgspec.Struct, frozen=True):
+    number: int
+    is_case: bool = True
+
+
+class Role(Agent[Word]):
+    """Has nothing for arms to decide where a word is no case, and adopts whatever is not negative."""
+
+    takes = Word
+    proposes = Word
+    decided: ClassVar[list[tuple[int, str]]] = []
+
+    def handle(self, message: Word, context: Context) -> Word:
+        self.decided.append((message.number, "role"))
+        return message
+
+    def case(self, message: Word, context: Context) -> Word | None:
+        return message if message.is_case else None
+
+    def adopt(self, message: Word, proposal: Word, context: Context) -> Word:
+        if proposal.number < 0:
+            raise ProposalError("it is negative")
+        self.decided.append((message.number, "arm"))
+        return message
+
+
+class World:
+    """One role whose arms answer when they are told to."""
+
+    def __init__(self) -> None:
+        Role.decided.clear()
+        context = StageContext(
+            ROLE,
+            version="1",
+            pipeline=("alpha", ROLE, "omega"),
+            settings={},
+            clock=lambda: 0.0,
+            halt=lambda: None,
+            opener=lambda name: None,  # type: ignore[arg-type,return-value]
+            secrets={},
+        )
+        self.stage = Stage(Role(), context, successor="omega", journal=None, epoch=1)
+        self.stage.setup()
+        self.now_ns = 0
+        self.accepted: list[Envelope] = []
+        self.asked: dict[str, list[Envelope]] = {arm: [] for arm in ARMS}
+        self.sent: list[int] = []
+
+    def turn(self, canary: float, baseline: float, up: frozenset[str]) -> None:
+        route = Route(canary, min(baseline, 1 - canary))
+        self._run(self.stage.turn(Table(1, "r", 1e9, "salt", roles={ROLE: route}), up, self._clock))
+
+    def signal(self, symbol: str, *, is_case: bool = True) -> None:
+        seq = len(self.accepted) + 1
+        self.accepted.append(Envelope(WORK, f"t{seq}", symbol, seq, 1, 1, encode(Word(seq, is_case))))
+        self._take(self.accepted[-1])
+
+    def answer(self, arm: str, how: str = "good") -> None:
+        """Have an arm answer the oldest thing that it was asked."""
+        if not self.asked[arm]:
+            return
+        trial = self.asked[arm].pop(0)
+        asked = msgspec.msgpack.decode(trial.payload, type=Trial)
+        word = msgspec.msgpack.decode(asked.case, type=Word)
+        if how == "wrong":
+            word = Word(-1)
+        answer = {"unreadable": b"\xc1"}.get(how, bytes(encode(word)))
+        proposed = Proposed(asked.number, arm, 1, answer, error="boom" if how == "broken" else "")
+        self._take(Envelope(PROPOSAL, arm, trial.symbol, trial.seq, trial.epoch, 0, encode(proposed)))
+
+    def wait(self, seconds: float) -> None:
+        self.now_ns += int(seconds * 1e9)
+        self._run(self.stage.overtake(self._clock))
+
+    def end(self) -> None:
+        self._run(self.stage.turn(None, frozenset(), self._clock))
+
+    def _take(self, envelope: Envelope) -> None:
+        self._run(self.stage.process(self.stage.admit([envelope]), self._clock))
+
+    def _run(self, points: Any) -> None:
+        list(points)
+        for destination, envelope in self.stage.take_outgoing():
+            if envelope.kind == TRIAL:
+                self.asked[destination.removeprefix(f"{ROLE}.")].append(envelope)
+            else:
+                self.sent.append(envelope.seq)
+
+    def _clock(self) -> int:
+        self.now_ns += 1
+        return self.now_ns
+
+    def check(self) -> None:
+        """Each signal went on once, and none before an earlier one of its symbol."""
+        assert sorted(self.sent) == [each.seq for each in self.accepted]
+        for symbol in SYMBOLS:
+            of = [each.seq for each in self.accepted if each.symbol == symbol]
+            assert [seq for seq in self.sent if seq in set(of)] == of
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("signal"), st.sampled_from(SYMBOLS), st.booleans()),
+    st.tuples(
+        st.just("answer"), st.sampled_from(ARMS), st.sampled_from(("good", "good", "wrong", "broken", "unreadable"))
+    ),
+    st.tuples(
+        st.just("turn"),
+        st.sampled_from((0.0, 0.5, 1.0)),
+        st.sampled_from((0.0, 0.5, 1.0)),
+        st.frozensets(st.sampled_from(ARMS)),
+    ),
+    st.tuples(st.just("wait"), st.sampled_from((0.5, 1.5, 5.0))),
+)
+
+
+@given(st.lists(STEPS, max_size=40))
+def test_whatever_arms_do_each_signal_leaves_once_in_its_order(steps: list[tuple[Any, ...]]) -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset(ARMS))
+    for kind, *rest in steps:
+        if kind == "signal":
+            world.signal(rest[0], is_case=rest[1])
+        else:
+            getattr(world, kind)(*rest)
+    world.end()
+    world.check()
+
+
+@pytest.mark.parametrize("how", ["good", "wrong", "broken"])
+def test_what_arms_do_not_decide_waits_for_the_signal_before_it(how: str) -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset((CANARY,)))
+    world.signal("A")
+    world.signal("A", is_case=False)
+    world.signal("B", is_case=False)
+    assert world.sent == [3]
+    world.answer(CANARY, how)
+    assert world.sent == [3, 1, 2]
+
+
+def test_an_arm_decides_its_own_signals_and_is_shown_the_others() -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset(ARMS))
+    world.signal("A")
+    world.answer(BASELINE)
+    assert world.sent == []
+    world.answer(CANARY)
+    assert Role.decided == [(1, "arm")]
+    world.turn(0.0, 0.0, frozenset(ARMS))
+    world.signal("A")
+    assert Role.decided == [(1, "arm"), (2, "role")]
+    assert [len(world.asked[arm]) for arm in ARMS] == [1, 1]
+    assert arm_name(ROLE, CANARY) == "beta.canary"
