@@ -267,6 +267,7 @@ class _Span(msgspec.Struct, frozen=True):
     version: str
     in_ns: int
     out_ns: int
+    track: str = ""
 
 
 class _Decision(msgspec.Struct, frozen=True):
@@ -408,7 +409,7 @@ def _known_spans(record: Record) -> tuple[tuple[Span, ...], str]:
         spans = msgspec.convert(told or [], list[_Span])
     except msgspec.ValidationError as error:
         return (), f"its spans cannot be read: {error}"
-    return tuple([Span(each.agent, each.version, each.in_ns, each.out_ns) for each in spans]), ""
+    return tuple([Span(each.agent, each.version, each.in_ns, each.out_ns, each.track) for each in spans]), ""
 
 
 def _tell_outcome(document: TraceDocument, record: Record) -> None:

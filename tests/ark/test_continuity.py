@@ -137,6 +137,8 @@ def test_a_version_that_the_agent_never_had_is_found_and_one_of_which_nothing_is
     way = tuple(change(span, version="9.9") if span.agent == strange else span for span in way)
     known = {name: {"1.0", "1.1"} for name in names(way)}
     assert faults(way, names(way), versions=known) == [f"{strange} never had the version 9.9"]
+    way = tuple(change(span, track="canary:7") if span.agent == strange else span for span in way)
+    assert not faults(way, names(way), versions=known)
     del known[strange]
     assert faults(way, names(way), versions=known) == []
 
