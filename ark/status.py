@@ -11,7 +11,6 @@ import msgspec
 
 from ark.blackbox import Reading, read
 from ark.home import Home
-from ark.rollouts import shown_rollout
 from ark.storage import STORAGE
 
 __all__ = ["AlertStatus", "ChildStatus", "SignalCounts", "StatusDocument", "compose", "depths", "read_boxes"]
@@ -132,7 +131,6 @@ class StatusDocument(msgspec.Struct, kw_only=True):
         refused: Attempts that were refused since the gateway's process began: unknown keys, forbidden operations.
         events: Where the node publishes; nil where it does not answer.
         busy: Why the front door takes no signals now; nil where it does.
-        rollout: The one under way, or that ended within ten minutes, as `deploy.status` has it; nil for none.
     """
 
     state: str
@@ -149,7 +147,6 @@ class StatusDocument(msgspec.Struct, kw_only=True):
     refused: int = 0
     events: str | None = None
     busy: str | None = None
-    rollout: dict[str, Any] | None = None
 
 
 class _Watched(msgspec.Struct):
@@ -231,7 +228,6 @@ def compose(
         refused=refused,
         events=events,
         busy=busy,
-        rollout=shown_rollout(home),
     )
 
 

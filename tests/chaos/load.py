@@ -57,18 +57,24 @@ class Load(threading.Thread):
     Args:
         endpoint: The front door.
         die: What everything random comes from.
+        rate: Signals a second.
+
+    Attributes:
+        signals: What comes next.
+        accepted: Trace ids of what was accepted.
+        refused: Results that say neither `accepted` nor `duplicate`; there should be none.
     """
 
-    def __init__(self, endpoint: str, die: random.Random) -> None:
+    def __init__(self, endpoint: str, die: random.Random, rate: float = RATE) -> None:
         super().__init__(name="load", daemon=True)
         self._endpoint = endpoint
-        self._signals = made_up_signals(die)
+        self._every_s = PORTION / rate
+        self.signals = made_up_signals(die)
         self._may_go = threading.Event()
         self._resting = threading.Event()
         self._finished = False
         self.accepted: set[str] = set()
         self.refused: list[dict[str, Any]] = []
-        """Results that say neither `accepted` nor `duplicate`; there should be none."""
 
     def run(self) -> None:
         """Inject, until `finish`."""
@@ -79,8 +85,8 @@ class Load(threading.Thread):
                     self._may_go.wait()
                     continue
                 began = time.monotonic()
-                self._inject(client, [next(self._signals) for _ in range(PORTION)])
-                time.sleep(max(0.0, PORTION / RATE - (time.monotonic() - began)))  # the pace of the load
+                self._inject(client, [next(self.signals) for _ in range(PORTION)])
+                time.sleep(max(0.0, self._every_s - (time.monotonic() - began)))  # the pace of the load
         self._resting.set()
 
     def go_on(self) -> None:
