@@ -32,6 +32,7 @@ _FORGOTTEN_S = 60.0
 _LONGEST_WAIT_S = 2.0
 _NEEDS_AGENT = frozenset({"isolate", "release", "restart", "stop", "start"})
 _NEEDS_TRACE = frozenset({"approve", "refuse"})
+_ROLLOUT = frozenset({"deploy.pause", "deploy.resume", "deploy.approve", "deploy.promote", "deploy.abort"})
 _STATUSES = {
     Code.INVALID: 400,
     Code.FORBIDDEN: 403,
@@ -51,12 +52,29 @@ class Act(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         op: The operation of the front door.
         agent: The child that it is about, where it is about one.
         trace_id: The held signal that it is about, where it is about one.
+        rollout: The rollout that it is about, where it is about one: a newer one is not meant.
         reason: Why.
     """
 
-    op: Literal["isolate", "release", "restart", "stop", "start", "halt", "resume", "approve", "refuse"]
+    op: Literal[
+        "isolate",
+        "release",
+        "restart",
+        "stop",
+        "start",
+        "halt",
+        "resume",
+        "approve",
+        "refuse",
+        "deploy.pause",
+        "deploy.resume",
+        "deploy.approve",
+        "deploy.promote",
+        "deploy.abort",
+    ]
     agent: Annotated[str, Meta(max_length=64)] = ""
     trace_id: Annotated[str, Meta(max_length=64)] = ""
+    rollout: Annotated[str, Meta(max_length=64)] = ""
     reason: Annotated[str, Meta(max_length=500)] = ""
 
 
@@ -95,7 +113,7 @@ def read_act(body: bytes) -> Act:
         act = msgspec.json.decode(body, type=Act)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, str(error)) from None
-    for field, ops in (("agent", _NEEDS_AGENT), ("trace_id", _NEEDS_TRACE)):
+    for field, ops in (("agent", _NEEDS_AGENT), ("trace_id", _NEEDS_TRACE), ("rollout", _ROLLOUT)):
         if (act.op in ops) != bool(getattr(act, field)):
             verb = "needs" if act.op in ops else "has no"
             raise Refused(400, f"{act.op} {verb} `{field}`", field=field)
@@ -192,7 +210,9 @@ class ActDesk:
     async def _pass_on(self, act: Act, token: Token) -> dict[str, Any]:
         goes_itself = act.agent == self._own_name and act.op in ("restart", "stop")
         fields: Mapping[str, str] = {
-            key: value for key, value in (("agent", act.agent), ("trace_id", act.trace_id)) if value
+            key: value
+            for key, value in (("agent", act.agent), ("trace_id", act.trace_id), ("rollout", act.rollout))
+            if value
         }
         try:
             answer = await self._line.ask(

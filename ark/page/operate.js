@@ -25,6 +25,21 @@ const ACTS = {
     text: "The signal is judged once more with your yes, which lifts no rule that denies.",
   },
   refuse: { title: "Refuse", text: "The signal ends as denied." },
+  "deploy.pause": {
+    title: "Pause the rollout",
+    text: "It takes no step. Shares stay, and so does the deadline: unless somebody resumes, it goes back then.",
+  },
+  "deploy.resume": { title: "Resume the rollout", text: "It goes on, and what was seen until now holds it no more." },
+  "deploy.approve": { title: "Approve the rollout’s next gate", text: "It counts under the name of your token." },
+  "deploy.promote": {
+    title: "Promote the rollout",
+    text: "It takes the next step now, without waiting for the time that a step takes at least.",
+  },
+  "deploy.abort": {
+    title: "Abort the rollout",
+    text: "The stable version decides every signal from now on. It is always safe.",
+    danger: true,
+  },
 };
 
 /** The operator of this tab. */
@@ -70,7 +85,7 @@ export class Operator {
     this.hooks.changed();
   }
 
-  /** Ask whether something is to be done: `{op}`, `{op, agent}` or `{op, trace_id, symbol}`. */
+  /** Ask whether something is to be done: `{op}`, `{op, agent}`, `{op, trace_id, symbol}` or `{op, rollout}`. */
   act(wanted) {
     const { title, text, confirm, danger } = ACTS[wanted.op];
     const whole = `${title} ${wanted.agent ?? wanted.symbol ?? ""}`.trim();
@@ -115,9 +130,9 @@ export class Operator {
   }
 
   async #do() {
-    const { op, agent, trace_id, symbol } = this.wanted;
+    const { op, agent, trace_id, symbol, rollout } = this.wanted;
     const reason = document.getElementById("reason").value.trim();
-    await this.#ask("/act", { op, agent, trace_id, reason });
+    await this.#ask("/act", { op, agent, trace_id, rollout, reason });
     this.heldAs = "";
     this.hooks.said(`Done: ${ACTS[op].title} ${agent ?? symbol ?? ""}`.trim());
   }

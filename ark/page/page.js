@@ -5,6 +5,7 @@ import { drawCharts } from "./charts.js";
 import { draw, show, swap, write } from "./dom.js";
 import { Operator } from "./operate.js";
 import * as panels from "./panels.js";
+import { drawRollout } from "./rollout.js";
 import { openTrace } from "./trace.js";
 import { compare, drawTree } from "./tree.js";
 import { changes, clock, problems, span, verdict } from "./words.js";
@@ -125,7 +126,7 @@ function drawState(found, now) {
         [document.getElementById("resume"), isOn && state.node.halted],
       ]),
     processes: () => drawTree(state.children, isOn, act, now),
-    rollout: () => panels.drawRollout(state.rollout),
+    rollout: () => drawRollout(state.rollout, (what) => operator.act(what), openTrace, now / 1000),
     objectives: () => panels.drawObjectives(state.slos),
     ...(paused ? {} : moving),
   };

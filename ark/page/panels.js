@@ -1,4 +1,4 @@
-// The other parts of the page: what is wrong, outcomes, objectives, the account, a rollout, what was seen.
+// The other parts of the page: what is wrong, outcomes, objectives, the account, what was seen.
 
 import { cell, draw, figures, icon, keyed, make, show, write } from "./dom.js";
 import { clock, count, fixed, milliseconds, newest, parts, percent, price, signed, span, words } from "./words.js";
@@ -301,66 +301,6 @@ function gain(value) {
 function dayChange(account) {
   if (account.day_change === null || account.day_change === undefined) return "–";
   return `${signed(Number(account.day_change) * 100)} %`;
-}
-
-/** A rollout in progress; null hides the part. */
-export function drawRollout(rollout) {
-  const section = document.getElementById("rollout");
-  show(section, Boolean(rollout));
-  if (!rollout) return;
-  figures(section.querySelector("dl"), [
-    { term: "Agent", value: rollout.agent },
-    { term: "State", value: rollout.state },
-    { term: "Stage", value: rollout.stage },
-    { term: "Share of symbols", value: rollout.percent === undefined ? "–" : `${rollout.percent} %` },
-    { term: "Stable", value: rollout.stable },
-    { term: "New", value: rollout.canary },
-  ]);
-  const evidence = rows(rollout.evidence);
-  const table = section.querySelector("table");
-  show(table, evidence.length > 0);
-  const columns = [...new Set(evidence.flatMap((row) => Object.keys(row)))];
-  keyed(
-    table.querySelector("thead tr"),
-    columns,
-    (column) => column,
-    (column) => ({ node: make("th", { role: "columnheader", scope: "col", text: words(column) }) }),
-    () => {},
-  );
-  keyed(
-    table.querySelector("tbody"),
-    evidence,
-    (row) => row[columns[0]],
-    () => ({ node: make("tr", { role: "row" }) }),
-    (part, row) => {
-      keyed(
-        part.node,
-        columns,
-        (column) => column,
-        (column) => ({ node: cell(words(column), "", column === columns[0] ? "th" : "td") }),
-        (each, column) => write(each.node, plain(row[column])),
-      );
-    },
-  );
-}
-
-/** Evidence as rows: a list of maps as it is, a map of maps by its keys, a map of values as pairs. */
-function rows(evidence) {
-  if (Array.isArray(evidence)) return evidence.filter((each) => each && typeof each === "object");
-  if (!evidence || typeof evidence !== "object") return [];
-  return Object.entries(evidence).map(([name, value]) =>
-    value && typeof value === "object" && !Array.isArray(value)
-      ? { measure: name, ...value }
-      : { measure: name, value },
-  );
-}
-
-function plain(value) {
-  if (value === null || value === undefined) return "–";
-  if (typeof value === "object") return JSON.stringify(value);
-  return typeof value === "number" && !Number.isInteger(value)
-    ? String(Number(value.toPrecision(4)))
-    : String(value);
 }
 
 /** What was seen since the page was opened, the newest first: `{at, text}`. */

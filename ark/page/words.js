@@ -198,6 +198,14 @@ export function problems(state) {
       },
     );
   }
+  if (state.rollout) {
+    const said = rolloutSays(state.rollout);
+    const paused = state.rollout.state === "paused" || state.rollout.state === "aborting";
+    if (said.stopped || state.rollout.state === "rolled_back") {
+      const severity = said.stopped && !paused ? "warning" : "note";
+      add("rollout", severity, "rollout", `${said.title}.`, { why: said.why, advice: ["ark-run deploy explain"] });
+    }
+  }
   const held = state.signals?.held;
   if (held) {
     const what = `${many(held, "decision waits", "decisions wait")} for a person.`;
@@ -237,6 +245,39 @@ export function verdict(state, found = problems(state)) {
     level: found.length ? "note" : "well",
     title: "All is well",
     text: `${processes}. Trading is on.${waits}`,
+  };
+}
+
+/** What a rollout is and how it stands, in words: `{title, what, why, holds, level}`. */
+export function rolloutSays(rollout) {
+  const over = Boolean(rollout.is_over);
+  const verdict = rollout.verdict ?? null;
+  const held = !over && Boolean(verdict?.hold || verdict?.answer === "invalid");
+  const short = (digest) => String(digest || "").slice(0, 12) || "the installed package";
+  const stable = rollout.stable ?? {};
+  const moves = Object.entries(rollout.roles ?? {}).map(
+    ([role, digest]) => `${role} from ${short(stable[role])} to ${short(digest)}`,
+  );
+  const here = rollout.under || rollout.state;
+  const share = here === "stage" && !over ? `, ${rollout.share} %` : "";
+  const within = rollout.under ? ` in ${words(rollout.under)}` : "";
+  const isLed = over || rollout.lease_s === undefined || rollout.lease_s > 0;
+  const stopped = !over && (held || !isLed || ["paused", "inconclusive", "aborting"].includes(rollout.state));
+  let why = "";
+  if (!isLed) why = "Nobody leads it: the deploy actor does not run, and each agent decides by itself.";
+  else if (over || rollout.under || rollout.state === "aborting") why = rollout.last?.why ?? "";
+  else if (verdict) why = `${words(verdict.answer)}: ${verdict.why}`;
+  // That there is no verdict yet, and why, is said already.
+  const holds = over ? [] : (rollout.holds ?? []).filter((text) => !String(text).startsWith("no verdict yet"));
+  const good = rollout.state === "permanent" || rollout.state === "passed";
+  const level = stopped || rollout.state === "rolled_back" ? "warning" : good ? "well" : "note";
+  return {
+    title: `Rollout: ${words(rollout.state)}${within}${share}`,
+    what: `${words(rollout.strategy)}: ${moves.join(", ")}`,
+    why,
+    holds,
+    level,
+    stopped,
   };
 }
 
@@ -281,6 +322,10 @@ export function changes(before, after) {
     if (was && was !== each.state && (was === "violated" || each.state === "violated")) {
       told.push(`objective ${words(each.name)} is ${each.state}`);
     }
+  }
+  const [old_, new_] = [before.rollout, after.rollout];
+  if (new_ && (old_?.id !== new_.id || old_?.state !== new_.state || old_?.share !== new_.share)) {
+    told.push(rolloutSays(new_).title.toLowerCase());
   }
   const held = (after.signals?.held ?? 0) - (before.signals?.held ?? 0);
   if (held > 0) told.push(`${many(held, "decision more waits", "decisions more wait")} for a person`);

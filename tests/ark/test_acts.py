@@ -21,6 +21,7 @@ from ark.token_book import TokenBook
 SECRET = "ark_right"
 TOKEN = Token("anna", Role.OPERATOR, digest(SECRET), 1.0, "root")
 HALT = Act("halt", reason="news")
+ABORT = Act("deploy.abort", rollout="r1", reason="odd sizes")
 Got = TypeVar("Got")
 
 
@@ -221,10 +222,12 @@ def test_every_act_is_an_operation_of_the_front_door() -> None:
 def test_an_act_is_done_in_the_name_of_the_token(scene: Scene) -> None:
     assert run(scene.desk.do(HALT, TOKEN)) == {"halted": True}
     run(scene.desk.do(Act("isolate", agent="kyle", reason="odd"), TOKEN))
+    run(scene.desk.do(ABORT, TOKEN))
 
     assert scene.line.asked == [
         ("halt", {"reason": "news", "by": "anna"}),
         ("isolate", {"reason": "odd", "by": "anna", "agent": "kyle"}),
+        ("deploy.abort", {"reason": "odd sizes", "by": "anna", "rollout": "r1"}),
     ]
 
 

@@ -366,6 +366,73 @@ def test_a_part_that_cannot_be_drawn_takes_no_other_along(browser: Browser, tree
         assert tab.evaluate("probe.texts('#outcomes tbody tr').length") == len(state["outcomes"])
 
 
+def test_a_rollout_is_shown_on_a_phone_and_led_by_whoever_has_a_token(browser: Browser, tree: Node) -> None:
+    state = {**state_of(tree), "rollout": ROLLOUT}
+    with a_tab(browser) as tab:
+        tab.forge("/live", b"event: state\ndata: " + json.dumps(state).encode() + b"\n\n", "text/event-stream")
+        tab.size(360, 740)
+        tab.go(f"http://{tree.metrics}/")
+        text = "document.querySelector('#rollout').innerText"
+        tab.wait(f"{text}.includes('Rollout: stage, 25 %')", "it is there")
+        shown = " ".join(tab.evaluate(text).split())
+        assert "joey from the installed package to aaaaaaaaaaaa" in shown
+        assert "joey: denied 3 3 3" in shown
+        assert "25 % of the evidence that it is worse" in shown
+        assert "50 % of the evidence that it is as good" in shown
+        assert "1 more approval of ben before 50" in shown
+        assert "about 1 min 35 s" in shown
+        assert "0.04 from the canary, 0.08 from the baseline" in shown
+        assert "Abort" not in shown
+        assert tab.evaluate("probe.outside()") == []
+        assert tab.evaluate("probe.faint()") == []
+        assert unnamed(tab) == []
+
+        tab.click("#operate")
+        tab.wait("document.querySelector('#token-dialog').open", "it asks for a token")
+        tab.write(token_of(tree, "ben"))
+        tab.press("Enter")
+        tab.wait("document.querySelector('#operate').textContent.endsWith('ben')", "ben operates the node")
+        buttons = (
+            "[...document.querySelectorAll('#rollout .tools button')].filter((each) => each.checkVisibility())"
+        )
+        assert tab.evaluate(f"{buttons}.map((each) => each.textContent)") == [
+            "Pause",
+            "Approve",
+            "Promote",
+            "Abort",
+        ]
+        # What is forged comes once, so that the page takes the node for lost, and its buttons cannot be pressed.
+        tab.evaluate("document.querySelector('#rollout [data-word=abort]').onclick()")
+        tab.wait("document.querySelector('#act-dialog').open", "it asks for a reason")
+        tab.write("odd sizes")
+        tab.press("Enter")
+        tab.wait("!document.querySelector('#act-dialog .error').hidden", "the deploy actor knows of no such one")
+        assert "no rollout '20261121-120000'" in tab.evaluate(
+            "document.querySelector('#act-dialog .error').textContent.replaceAll('\"', \"'\")"
+        )
+
+
+def test_how_a_rollout_stands_is_said_in_words(page: Page) -> None:
+    def says(**changes: Any) -> Any:
+        return said(page, f"rolloutSays({json.dumps({**ROLLOUT, **changes})})")
+
+    assert says()["level"] == "note"
+    assert says()["why"] == "undecided: too few"
+    assert says()["holds"] == ["1 more approval of ben before 50"]
+    paused = says(state="paused", under="stage", last={"why": "lunch"})
+    assert (paused["title"], paused["why"], paused["stopped"]) == ("Rollout: paused in stage, 25 %", "lunch", True)
+    assert "Nobody leads it" in says(lease_s=-3.0)["why"]
+    back = says(state="rolled_back", is_over=True, last={"why": "worse"})
+    assert (back["title"], back["why"], back["level"]) == ("Rollout: rolled back", "worse", "warning")
+    assert says(state="permanent", is_over=True)["level"] == "well"
+
+    over = {"rollout": {**ROLLOUT, "state": "rolled_back", "is_over": True}}
+    assert said(page, f"changes({json.dumps({'rollout': ROLLOUT})}, {json.dumps({**over, 'node': None})})") == [
+        "rollout: rolled back"
+    ]
+    assert said(page, f"problems({json.dumps(over)})[0].severity") == "note"
+
+
 def test_whatever_a_node_says_stays_text(browser: Browser, tree: Node) -> None:
     hostile = '"><img src=x onerror="window.hacked = 1"><script>window.hacked = 1</script>'
     alert = {"name": "a", "fault": "b", "severity": "c", "reason": "d", "advice": "e", "count": 2, "since": 1}
@@ -374,7 +441,7 @@ def test_whatever_a_node_says_stays_text(browser: Browser, tree: Node) -> None:
         tab.forge("/live", b"event: state\ndata: " + json.dumps(state).encode() + b"\n\n", "text/event-stream")
         tab.size(360, 740)
         tab.go(f"http://{tree.metrics}/")
-        for part in ("problems ul", "rollout tbody", "processes tbody", "outcomes tbody"):
+        for part in ("problems ul", "rollout .why", "rollout .example", "processes tbody", "outcomes tbody"):
             text = f"document.querySelector('#{part}').textContent"
             tab.wait(f"{text}.includes({json.dumps(hostile)})", f"{part} shows it as it is")
 
@@ -427,14 +494,54 @@ def test_a_lost_connection_is_shown_as_such_and_so_is_its_return(only_tab: Page,
     only_tab.complaints.clear()
 
 
+COUNTED = {"trials": 40, "signals": 40, "denied": 3, "failed": 0, "late": 0, "slow": 1, "broken": 0}
 ROLLOUT = {
-    "agent": "joey",
-    "stable": "0.1.0",
-    "canary": "0.2.0",
-    "stage": "2 of 4",
-    "percent": 25,
-    "state": "ramping",
-    "evidence": [{"measure": "denials", "stable": 0.041, "canary": 0.043, "verdict": "alike"}],
+    "id": "20261121-120000",
+    "state": "stage",
+    "under": None,
+    "strategy": "canary",
+    "roles": {"joey": "a" * 64},
+    "stable": {"joey": ""},
+    "share": 25.0,
+    "canary_share": 0.25,
+    "baseline_share": 0.25,
+    "by": "anna",
+    "since": 1_790_000_000.0,
+    "deadline": 1_790_007_200.0,
+    "is_over": False,
+    "holds": ["no verdict yet: too few", "1 more approval of ben before 50"],
+    "signals": 130,
+    "expected_s": 95.0,
+    "lease_s": 4.2,
+    "last": {"why": "as good as the baseline", "by": "deployer"},
+    "arms": {"joey": {"canary": COUNTED, "baseline": COUNTED, "stable": COUNTED, "pairs": {"compared": 130}}},
+    "verdict": {
+        "answer": "undecided",
+        "why": "too few",
+        "hold": False,
+        "metrics": [
+            {
+                "role": "joey",
+                "name": "pairs.denied",
+                "n": 130,
+                "harm": 0.65,
+                "harm_at": 2.6,
+                "health": 0.65,
+                "health_at": 1.3,
+                "can_fail": True,
+                "must_pass": True,
+                "why": "of 130 signals",
+            }
+        ],
+        "counterexample": {
+            "role": "joey",
+            "trace_id": "7add652e-240f-4cf3-91a3-842e67a08b4a",
+            "symbol": "IBM",
+            "path": "setup.size",
+            "canary": "0.04",
+            "baseline": "0.08",
+        },
+    },
 }
 
 
