@@ -37,7 +37,7 @@ from actors.breakers import (
     size_factor,
 )
 from actors.figures import Figures
-from actors.judging import Inputs, Verdict, decide, judge_fault
+from actors.judging import Inputs, Verdict, bound, decide, judge_fault
 from actors.knowledge import EXECUTOR, LEDGER, facts_of, is_alive, session_left_s
 from actors.messages import (
     Case,
@@ -82,6 +82,7 @@ TIDY_EVERY_S = 60.0
 VOLATILITY_INDEX = "VIX"
 """The symbol whose bars are the volatility index of the ruleset (MKT-003)."""
 
+_STRICT = {"approve": 0, "hold": 1, "deny": 2}
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 
 
@@ -198,7 +199,9 @@ class HRM(Agent[Case]):
         """Judge the case's plan. A case without one passes as it is; its bar still moves the marks."""
         now = context.now()
         self._verdict = None
-        if not self._is_ready(context):
+        if self._is_ready(context):
+            self._given.pop(context.trace_id, None)  # nobody else decides it
+        else:
             self._look(message, now, context)
         if message.refusal is not None or message.setup is None:
             return message
@@ -255,21 +258,23 @@ class HRM(Agent[Case]):
         """Go by another version's verdict, as far as the Graveyard and the account allow.
 
         Raises:
-            ProposalError: It lets pass what the Graveyard denies on the very inputs that it was given.
+            ProposalError: It lets pass what the Graveyard denies, or wants a person asked about, on the very inputs
+                that it was given.
         """
         now = context.now()
         setup = message.setup
         assert setup is not None
         given = self._given.pop(context.trace_id, None)
         self._ready_case = self._prepare(message, setup, now, context)
-        own = decide(self._ready_case.inputs, self._limits, self._rulebook)
-        if proposal.zone == "deny" or not _binds(own):
+        inputs = self._ready_case.inputs
+        most, _ = bound(inputs, self._limits)
+        if _STRICT[proposal.zone] >= _STRICT[most]:
             return self._decide(message, setup, now, context, proposal)
-        before = own if given is None else decide(given, self._limits, self._rulebook)
-        if _binds(before):
-            denied = ", ".join(each.rule for each in before.violations)
-            raise ProposalError(f"it says `{proposal.zone}` where the Graveyard denies: {denied}")
-        return self._decide(message, setup, now, context, own)  # the account has changed meanwhile
+        most, against = bound(inputs if given is None else given, self._limits)
+        if _STRICT[proposal.zone] < _STRICT[most]:
+            told = ", ".join(each.rule for each in against)
+            raise ProposalError(f"it says `{proposal.zone}` where no more than `{most}` may be said: {told}")
+        return self._decide(message, setup, now, context)  # the account has changed meanwhile
 
     def recorded(self, most: int, context: Context) -> list[tuple[str, str, Inputs]]:
         """What the newest decisions were made from."""
@@ -764,11 +769,6 @@ class HRM(Agent[Case]):
         if self._executed and (at_once or abs(now - self._asked_at) >= ASK_AGAIN_S):
             self._asked_at, self._asked_after = now, self.last_fill
             context.send(EXECUTOR, FillsWanted(after=self.last_fill))
-
-
-def _binds(verdict: Verdict) -> bool:
-    """Whether no other version may overrule a verdict: what the Graveyard or the account itself denies."""
-    return verdict.zone == "deny" and verdict.level in ("graveyard", "portfolio")
 
 
 def _unit_risk(proposal: Proposal) -> Decimal:

@@ -9,7 +9,7 @@ nothing else: what a rule denies, nobody can allow.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -30,7 +30,9 @@ from actors.viewing import Recount
 from graveyard import Account, Action, Facts, Finding, Judgement, Limits, Statement, judge
 from graveyard.canaries import failing
 
-__all__ = ["Inputs", "Verdict", "decide", "judge_fault"]
+__all__ = ["Inputs", "Verdict", "bound", "decide", "judge_fault"]
+
+Zone: TypeAlias = Literal["approve", "hold", "deny"]
 
 NEAR = 1e-9
 """So far may a pattern's confidence be from the one that is counted again: both are the same arithmetic."""
@@ -74,7 +76,7 @@ class Verdict(msgspec.Struct, frozen=True):
         ruleset_statements: What each rule of the ruleset says, likewise.
     """
 
-    zone: Literal["approve", "hold", "deny"]
+    zone: Zone
     level: str
     violations: tuple[Violation, ...]
     warnings: tuple[Violation, ...]
@@ -144,6 +146,24 @@ def decide(inputs: Inputs, limits: Limits, book: Rulebook, *, telling: bool = Fa
         judgement.statements,
         by_ruleset.statements,
     )
+
+
+def bound(inputs: Inputs, limits: Limits) -> tuple[Zone, tuple[Violation, ...]]:
+    """The most that may be said, whatever the ruleset and all that is weighed say: the Graveyard's word, and the
+    account's.
+
+    Args:
+        inputs, limits: As for `decide`.
+
+    Returns:
+        It, and what stands against more.
+    """
+    judgement = judge(inputs.action, inputs.account, inputs.facts, limits)
+    denied = _vetoes(judgement, inputs) or _portfolio(inputs)
+    if denied:
+        return "deny", denied
+    asks = tuple([_violation(each) for each in judgement.findings if each.asks])
+    return ("hold" if asks else "approve"), asks
 
 
 def judge_fault() -> str:

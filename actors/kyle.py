@@ -170,7 +170,6 @@ class Kyle(Agent[Signal]):
         Raises:
             ProposalError: It changes what the sender said, or says what only later agents may.
         """
-        self.handle(message, context)
         signal, made = proposal.signal, msgspec.structs.replace
         said = made(
             message,
@@ -182,6 +181,7 @@ class Kyle(Agent[Signal]):
             raise ProposalError("it changes the signal itself")
         if proposal.setup or proposal.decision or proposal.approval or proposal.execution:
             raise ProposalError("it speaks for agents that come after it")
+        self.handle(message, context)  # not before: what is refused is handled then, and a bar is new but once
         return proposal
 
     def refuses(self, proposal: Case) -> bool:
