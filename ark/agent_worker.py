@@ -28,7 +28,7 @@ from ark.context import StageContext
 from ark.control import Control, Duty
 from ark.delivery import GATEWAY
 from ark.equipment import Equipment, verify_release
-from ark.errors import BootError, StorageError
+from ark.errors import BootError, MessageError, StorageError
 from ark.flags import Body
 from ark.home import Home
 from ark.host import EXIT_OK, load_object
@@ -336,6 +336,8 @@ class AgentWorker:
                 batch.extend(unpack(inbox.recv(zmq.NOBLOCK)))
             except zmq.Again:
                 break
+            except MessageError as error:  # as if it were lost: whatever matters is sent again
+                self._log.error("frame_unreadable", reason=error.message)
         return batch
 
     def _send(self) -> None:

@@ -236,6 +236,10 @@ class StageContext:
             if not self.state.adopt(changes, release):
                 self.log.error("changes_refused", release=release)
 
+    def forget_changes(self) -> None:
+        """Let go of what the signal at hand has changed of the agent's state so far."""
+        self.state.forget()
+
     def _turn_state_to(self, envelope: Envelope, phase: str) -> None:
         if envelope.kind == LETTER:
             phase = "letter"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import apsw
@@ -142,6 +143,10 @@ class Journal:
     def commit(self) -> None:
         """Make everything since `begin` durable."""
         self.connection.execute("COMMIT")
+
+    def attempt(self) -> AbstractContextManager[object]:
+        """A part of the transaction that is undone alone where an error leaves it."""
+        return self.connection
 
     def forget(self) -> None:
         """Undo what was not committed: what the death of the process does by itself."""

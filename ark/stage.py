@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
+import apsw
 import msgspec
 
 from ark.agent import Agent, Durability, Effect, Hold
@@ -18,7 +20,7 @@ from ark.blackbox import Work
 from ark.changes import Group
 from ark.context import StageContext
 from ark.delivery import GATEWAY
-from ark.errors import AgentError, ProposalError
+from ark.errors import AgentError, JournalError, ProposalError, StorageError
 from ark.journal import Answer, Journal
 from ark.message import (
     HELD,
@@ -34,7 +36,7 @@ from ark.message import (
     encode,
 )
 from ark.routing import OWN, Table
-from ark.trials import Record, Trials
+from ark.trials import Record, Returned, Trials
 
 __all__ = ["LARGEST_HOLD", "Stage"]
 
@@ -42,6 +44,8 @@ LARGEST_HOLD = 1 << 16
 """Bytes of a `Hold`, which is shown to everybody who asks."""
 MOST_RECORDED = 512
 """So many of the newest signals are shown once more, where a rollout wants that."""
+_FOLLOWING = (NOTICE, PROPOSAL)
+"""The kinds that raise no epoch."""
 _PORTION = 512
 """At most so many of those that waited for their agent are taken in one commit, as of a mailbox in one round."""
 
@@ -140,10 +144,10 @@ class Stage:
         """Sort out what is older than the newest epoch; notices belong to no epoch.
 
         Also what came before the newest epoch within the same frames: an agent must not answer it in the name of
-        an epoch that the agents after it have not seen.
+        an epoch that the agents after it have not seen. Arms tell of no new epoch; they only know what was asked.
         """
         envelopes = list(envelopes)
-        newest = max([self.epoch, *(each.epoch for each in envelopes if each.kind != NOTICE)])
+        newest = max([self.epoch, *(each.epoch for each in envelopes if each.kind not in _FOLLOWING)])
         if newest > self.epoch:
             self.epoch = newest
             self.trials.forget()
@@ -265,7 +269,7 @@ class Stage:
             if envelope.kind == WORK:
                 work.signal(envelope, own=own)
             elif envelope.kind == PROPOSAL:
-                work.proposal(self._proposals.decode(envelope.payload))
+                work.proposal(envelope)
             elif envelope.kind == LETTER:
                 context.at(envelope, now_ns())
                 self._note(envelope.trace_id, "bury")
@@ -489,27 +493,52 @@ class _Batch:
             answer = self._handle(envelope, message)
         self._answer(_Place(envelope, received_ns, track=trials.track(OWN)), answer)
 
-    def proposal(self, proposed: Proposed) -> None:
+    def proposal(self, envelope: Envelope) -> None:
         """Adopt what an arm proposes for a signal of its own; decide here what it failed on."""
         stage = self._stage
+        try:
+            proposed = stage._proposals.decode(envelope.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            stage.dropped += 1  # whose it is cannot be told; what hangs on it is taken back when it is late
+            return
         returned, taken = stage.trials.take(proposed, self._now_ns() / 1e9)
         if returned is not None:
-            envelope, received_ns = returned.given.envelope, returned.given.received_ns
-            stage.context.at(envelope, received_ns, "adopt")
-            stage._note(envelope.trace_id, "adopt")
-            message = stage._decoder.decode(envelope.payload)
-            try:
-                answer = stage.agent.adopt(message, returned.answer, stage.context)
-            except ProposalError as error:
-                stage.trials.refuse(returned, error.message, self._now_ns() / 1e9)
-                taken = [envelope, *returned.given.behind, *stage.trials.take_back(returned.arm)]
-            else:
-                stage.context.adopt_changes(envelope, returned.changes, returned.release)
-                track = stage.trials.track(returned.arm)
-                self._answer(_Place(envelope, received_ns, returned.version, track), answer)
-                taken = returned.given.behind
+            given = returned.given
+            refusal, taken = self._adopt(returned), given.behind
+            if refusal is not None:
+                stage.trials.refuse(returned, refusal, self._now_ns() / 1e9)
+                taken = [given.envelope, *given.behind, *stage.trials.take_back(returned.arm)]
         for each in taken:
             self.signal(each, own=True)
+
+    def _adopt(self, returned: Returned) -> str | None:
+        """Answer as an arm proposes; say why not, where that may or can not be done.
+
+        Whatever a stranger's proposal makes of this, the signal is not lost and its agent lives: what was written
+        meanwhile is taken back.
+        """
+        stage, envelope = self._stage, returned.given.envelope
+        context, journal, before = stage.context, stage._journal, len(self.outgoing)
+        context.at(envelope, returned.given.received_ns, "adopt")
+        stage._note(envelope.trace_id, "adopt")
+        message = stage._decoder.decode(envelope.payload)
+        try:
+            with journal.attempt() if journal else nullcontext():
+                answer = stage.agent.adopt(message, returned.answer, context)
+                track = stage.trials.track(returned.arm)
+                self._answer(_Place(envelope, returned.given.received_ns, returned.version, track), answer)
+                context.adopt_changes(envelope, returned.changes, returned.release)
+        except (apsw.Error, JournalError, StorageError):
+            raise  # nobody's fault but the disk's
+        except Exception as error:
+            del self.outgoing[before:]
+            self.effects = [each for each in self.effects if each[0] < before]
+            context.forget_changes()
+            if isinstance(error, ProposalError):
+                return error.message
+            context.log.error("proposal_not_adopted", arm=returned.arm, exc_info=error)
+            return f"it cannot be adopted: {type(error).__name__}: {error}"
+        return None
 
     def perform(self) -> None:
         """Do what was intended; every intent is committed."""

@@ -144,6 +144,11 @@ class StateDesk:
         self._open().write(groups)
         self._seen.clear()
 
+    def forget(self) -> None:
+        """Let go of what was changed since the last turn."""
+        self._changes.clear()
+        self._seen = {change.key: change for group in self._groups for change in group.changes}
+
     def adopt(self, changes: Sequence[Change], release: str) -> bool:
         """Take the changes that another version of the agent made for the message at hand, in that one's name.
 

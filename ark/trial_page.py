@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -78,8 +79,12 @@ class TrialPage:
         self._words[self._row + self._at[figure]] += amount
 
     def tell(self, difference: msgspec.Struct) -> None:
-        """Keep a counter-example, as long as there are not too many of them."""
+        """Keep a counter-example, as long as there are not too many of them, and room on the disk."""
         line = msgspec.json.encode(difference) + b"\n"
+        with suppress(OSError):
+            self._append(line)
+
+    def _append(self, line: bytes) -> None:
         descriptor = os.open(self._differences, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(descriptor).st_size + len(line) <= _MOST_DIFFERENCES:

@@ -9,6 +9,7 @@ the signal to the role. So an arm can neither lose a signal nor double it, nor o
 - One that arms have nothing to decide about waits behind those.
 - What is taken back from an arm is taken back whole, in order, and the arm gets nothing live for a while.
 - A new epoch forgets everything: the gateway sends all of it again.
+- What was sent before is the role's: whatever an arm makes of a signal, it does so once.
 
 Both arms' answers to the same signal are a pair; what they make of it is counted on a page (`ark.trial_page`).
 """
@@ -24,7 +25,8 @@ import msgspec
 
 from ark.agent import Agent, Hold
 from ark.changes import Change
-from ark.differences import changes, is_declared
+from ark.differences import Change as Difference
+from ark.differences import changes, is_declared, short
 from ark.message import TRIAL, Envelope, Proposed, Trial
 from ark.routing import ARMS, BASELINE, CANARY, OWN, Route, Table, arm_name, band_of
 
@@ -34,6 +36,8 @@ MOST_SHOWN = 128
 """So many signals are with the arms at once; above it they are shown no more."""
 MOST_LIVE = 256
 """So many signals are an arm's own at once; above it the role decides the next ones itself."""
+LONGEST_VERSION = 64
+"""Characters of an arm's version; the journals keep it with each of its answers."""
 SICK_S = 1.0
 """An arm that left a signal is given no other of its own for so long, in seconds."""
 
@@ -126,7 +130,7 @@ class Trials:
         self.table: Table | None = None
         self._role = role
         self._agent = agent
-        self.record = record
+        self._record = record
         self._route: Route | None = None
         self._number = 0
         self._given: dict[int, Given] = {}  # whose answers are not all in
@@ -136,6 +140,17 @@ class Trials:
         self._up: frozenset[str] = frozenset()
         self._proposals = msgspec.msgpack.Decoder(agent.proposes or agent.takes)
         self._holds = msgspec.msgpack.Decoder(Hold)
+
+    @property
+    def record(self) -> Record | None:
+        """Where the evidence goes; None for nowhere."""
+        return self._record
+
+    @record.setter
+    def record(self, record: Record) -> None:
+        self._record = record
+        if self.table is not None and self._route is not None:
+            record.begin(self.table.generation)
 
     @property
     def active(self) -> bool:
@@ -167,15 +182,19 @@ class Trials:
         """Go by a table, with these arms running; give what is taken back from arms that have no say any more."""
         self.table = table
         route = None if table is None else table.route(self._role, now)
-        if table is not None and route is not None and self.record is not None:
-            self.record.begin(table.generation)
+        if table is not None and route is not None and self._record is not None:
+            self._record.begin(table.generation)
         gone = self._up - up
         self._route, self._up = route, up
+        if route is None:  # what the arms still have in hand says nothing to anybody any more
+            taken = self._take_back(ARMS)
+            self.forget()
+            return taken
         for given in list(self._given.values()) if gone else ():
             for arm in gone.intersection(given.asked):
                 self._note(given, arm, Proposed(given.number, arm, 0, error="its process is gone"))
-        shares = {CANARY: route.canary, BASELINE: route.baseline} if route else {}
-        return self._take_back([arm for arm in ARMS if arm not in up or not shares.get(arm)])
+        shares = {CANARY: route.canary, BASELINE: route.baseline}
+        return self._take_back([arm for arm in ARMS if arm not in up or not shares[arm]])
 
     def overdue(self, now: float) -> list[Envelope]:
         """Give up on answers that are late; give what is taken back."""
@@ -207,6 +226,8 @@ class Trials:
         for arm in ARMS:
             if envelope.symbol in self._symbols[arm]:
                 return arm
+        if envelope.attempt > 1:
+            return OWN
         arm = table.arm(self._role, envelope.symbol, self._key(table, envelope, message), now)
         if arm not in self._up or now < self._sick_until[arm]:
             return OWN
@@ -274,11 +295,12 @@ class Trials:
         self._note(given, arm, proposed)
         if proposed.number not in self._live[arm]:
             return None, []
-        if proposed.error:
+        if proposed.error or not self._is_next(given, arm):
             self._sick_until[arm] = now + SICK_S
             return None, self._take_back([arm])
         self._leave(given)
-        return Returned(given, arm, proposed.version, answer, proposed.release, proposed.changes), []
+        version = proposed.version[:LONGEST_VERSION]
+        return Returned(given, arm, version, answer, proposed.release, proposed.changes), []
 
     def refuse(self, returned: Returned, reason: str, now: float) -> None:
         """An arm proposed what may not be done."""
@@ -345,17 +367,26 @@ class Trials:
         if one.answer == other.answer and one.held == other.held:
             return
         left, right = self._read(one)[0], self._read(other)[0]
-        refused = [not each.held and self._agent.refuses(said) for each, said in ((one, left), (other, right))]
+        refused = [not each.held and self._refuses(said) for each, said in ((one, left), (other, right))]
         if refused[0] != refused[1]:
             count(f"{kind}_denied_{'first' if refused[0] else 'second'}")
         self._differ(given, kind, right, left)
+
+    def _refuses(self, said: Any) -> bool:
+        try:
+            return self._agent.refuses(said)
+        except Exception:  # noqa: BLE001 - what an arm says ends nobody
+            return False
 
     def _against_own(self, given: Given, baseline: Proposed) -> None:
         self._count("noise_compared")
         self._differ(given, "noise", given.own, self._read(baseline)[0])
 
     def _differ(self, given: Given, kind: str, before: Any, after: Any) -> None:
-        found = changes(before, after, self._agent.unlike)
+        try:
+            found = changes(before, after, self._agent.unlike)
+        except (TypeError, ValueError, RecursionError) as error:  # a decoder takes more than can be compared
+            found = [Difference("", "", f"cannot be compared: {error}")]
         if not found:
             return
         undeclared = [each for each in found if not is_declared(each, given.envelope.symbol, given.route.declared)]
@@ -365,12 +396,12 @@ class Trials:
             self._tell(given, CANARY, told, declared=not undeclared, kind=kind)
 
     def _tell(self, given: Given, arm: str, told: tuple[str, str, str], *, declared: bool, kind: str) -> None:
-        path, canary, baseline = told
+        if self._record is None:
+            return
+        path, canary, baseline = [short(each) for each in told]
         generation = 0 if self.table is None else self.table.generation
         envelope = given.envelope
-        if self.record is None:
-            return
-        self.record.tell(
+        self._record.tell(
             _Difference(
                 self._role,
                 envelope.trace_id,
@@ -386,8 +417,15 @@ class Trials:
         )
 
     def _count(self, figure: str) -> None:
-        if self.record is not None:
-            self.record.count(figure)
+        if self._record is not None:
+            self._record.count(figure)
+
+    def _is_next(self, given: Given, arm: str) -> bool:
+        """Whether no earlier signal of the symbol is still with the arm."""
+        symbol = given.envelope.symbol
+        if self._symbols[arm][symbol] == 1:
+            return True
+        return next(each for each in self._live[arm].values() if each.envelope.symbol == symbol) is given
 
     def _leave(self, given: Given) -> None:
         """A signal is its arm's own no more."""
