@@ -1,8 +1,9 @@
-"""Where two decisions differ: paths into what msgspec makes of them."""
+"""Where two decisions differ: paths by the names of fields, however they travel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 
 from ark.routing import Declared
 
-__all__ = ["LONGEST_TEXT", "Change", "changes", "is_declared"]
+__all__ = ["LONGEST_TEXT", "Change", "changes", "is_declared", "short"]
 
 LONGEST_TEXT = 120
 """Characters of what is told of one value."""
@@ -39,10 +40,8 @@ def changes(one: Any, other: Any, unlike: Sequence[str] = ()) -> list[Change]:
         one, other: Messages.
         unlike: Globs of paths that do not count.
     """
-    if one == other:
-        return []
     found: list[Change] = []
-    for change in _walk(msgspec.to_builtins(one), msgspec.to_builtins(other), ""):
+    for change in _walk(one, other, ""):
         if not any(fnmatchcase(change.path, glob) for glob in unlike):
             found.append(change)
             if len(found) == MOST:
@@ -66,8 +65,16 @@ def is_declared(change: Change, symbol: str, declared: Sequence[Declared]) -> bo
     )
 
 
+def short(text: str) -> str:
+    """A text, cut off where it is too long to be told."""
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+
+
 def _walk(one: Any, other: Any, path: str) -> Iterator[Change]:
-    if isinstance(one, dict) and isinstance(other, dict):
+    if isinstance(one, msgspec.Struct) and type(one) is type(other):
+        for name in one.__struct_fields__:
+            yield from _walk(getattr(one, name), getattr(other, name), _join(path, name))
+    elif isinstance(one, dict) and isinstance(other, dict):
         for key in sorted({*one, *other}, key=str):
             yield from _walk(one.get(key, ABSENT), other.get(key, ABSENT), _join(path, str(key)))
     elif isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
@@ -75,8 +82,14 @@ def _walk(one: Any, other: Any, path: str) -> Iterator[Change]:
             left = one[place] if place < len(one) else ABSENT
             right = other[place] if place < len(other) else ABSENT
             yield from _walk(left, right, _join(path, str(place)))
-    elif one != other:
-        yield Change(path, _text(one), _text(other))
+    else:
+        before, after = _plain(one), _plain(other)
+        if before != after:
+            yield Change(path, _text(before), _text(after))
+
+
+def _plain(value: Any) -> Any:
+    return msgspec.to_builtins(value) if isinstance(value, (msgspec.Struct, Decimal)) else value
 
 
 def _join(path: str, part: str) -> str:
@@ -84,5 +97,4 @@ def _join(path: str, part: str) -> str:
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+    return short(value if isinstance(value, str) else repr(value))
