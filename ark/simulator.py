@@ -24,6 +24,7 @@ import apsw
 import msgspec
 
 from ark.agent import Agent, Durability
+from ark.arm_worker import Arm
 from ark.context import StageContext
 from ark.delivery import GATEWAY, Pending
 from ark.door import Door
@@ -35,8 +36,10 @@ from ark.message import HELD, OUTCOME, Envelope, pack, unpack
 from ark.meters import Meters
 from ark.ruling import SECRET
 from ark.signal import Signal
+from ark.simulated_arms import SimulatedArms
 from ark.stage import Stage
 from ark.state import Core
+from ark.trials import Record
 
 __all__ = ["Faults", "Report", "Simulation", "Stuck"]
 
@@ -119,6 +122,9 @@ class Simulation:
         deal: The same operator before a dead letter: he wants it retried (True), drops it (False), or leaves it for
             now (None). One that must not be retried he drops. The run ends when he has dealt with each.
         pages: A folder in which each agent has its page of metrics, which survives it; None: nothing is counted.
+        arms: The agent of a role's arms by the role's name: a rollout is under way, whose table changes at random.
+        arm: The class of an arm.
+        record: Where the evidence of the rollout goes.
     """
 
     def __init__(
@@ -137,6 +143,9 @@ class Simulation:
         answer: Callable[[random.Random, Pending], bool | None] | None = None,
         deal: Callable[[random.Random, DeadLetter], bool | None] | None = None,
         pages: Path | None = None,
+        arms: Mapping[str, type[Agent[Any]]] | None = None,
+        arm: type[Arm] = Arm,
+        record: Callable[[str], Record | None] = lambda role: None,
     ) -> None:
         self._random = random.Random(seed)
         self._agents = dict(agents)
@@ -152,6 +161,16 @@ class Simulation:
         self._answer = answer
         self._deal = deal
         self._pages = pages
+        self._record = record
+        self._arms = SimulatedArms(
+            arms or {},
+            arm=arm,
+            pipeline=self._names,
+            version=_VERSION,
+            settings=self._settings,
+            clock=lambda: self.clock,
+            core=lambda: self.core,
+        )
         self.halt_reason: str | None = None
         self.clock = 1_700_000_000.0
         self.databases: dict[str, dict[str, apsw.Connection]] = {name: {} for name in self._names}
@@ -210,13 +229,18 @@ class Simulation:
 
     def _settle(self, most_steps: int) -> None:
         """Let what is still under way arrive: notices between agents, answers to what was sent twice."""
-        while any(each.mailbox or any(each.pipes.values()) for each in self._processes.values()) or len(
-            self._processes
-        ) <= len(self._names):
+        while self._is_moving() or not self._processes.keys() >= {GATEWAY, *self._names}:
             self._steps += 1
             if self._steps > most_steps:
                 raise Stuck("the processes do not come to rest")
             self._step()
+
+    def _is_moving(self) -> bool:
+        return any(
+            each.mailbox
+            or any(pipe for destination, pipe in each.pipes.items() if destination not in self._arms.names)
+            for each in self._processes.values()
+        )
 
     # One step: something that can happen does
 
@@ -232,15 +256,22 @@ class Simulation:
                 choices.append((1.0, self._deal_with_letter, ()))
         for name, process in self._processes.items():
             if name != GATEWAY and process.mailbox:
-                choices.append((4.0, self._agent_round, (name,)))
-            if name != GATEWAY and self._agents[name].tick_s > 0:
+                a_round = self._arm_round if name in self._arms.names else self._agent_round
+                choices.append((4.0, a_round, (name,)))
+            if name in self._agents and self._agents[name].tick_s > 0:
                 choices.append((0.5, self._tick, (name,)))
+            if name in self._stages and self._arms.names:
+                choices.append((0.6, self._look_at_routes, (name,)))
             for destination, pipe in process.pipes.items():
                 if pipe and destination in self._processes:
                     choices.append((4.0, self._transfer, (pipe, destination)))
         for name in (GATEWAY, *self._names):
             if name not in self._processes and name != self._isolated:
                 choices.append((1.0, self._restart, (name,)))
+        if self._arms.names:
+            choices.append((0.1, self._flip, ()))
+            down = [name for name in self._arms.names if name not in self._processes]
+            choices.extend((1.0, self._start_arm, (name,)) for name in down)
         if self._kills_left and self._processes and (self._unsent or self._random.random() < 0.5):
             choices.append((0.4, self._kill_someone, ()))
         if self._isolated:
@@ -349,6 +380,29 @@ class Simulation:
         if admitted:
             self._go_through(name, stage.process(admitted, self._now_ns))
 
+    def _flip(self) -> None:
+        self._arms.flip(self._random)
+
+    def _start_arm(self, name: str) -> None:
+        self._processes[name] = _Process()
+        self._arms.start(name, self._epoch)
+
+    def _arm_round(self, name: str) -> None:
+        arm, process = self._arms.running[name], self._processes[name]
+        for envelope in unpack(process.mailbox.popleft()):
+            role, answer = arm.decide(envelope, self._now_ns(), self._now_ns)
+            process.send(role, [answer])
+        arm.settle()
+
+    def _look_at_routes(self, name: str) -> None:
+        stage = self._stages[name]
+        self._go_through(name, stage.turn(self._arms.table, self._arms.up(name), self._now_ns))
+        if name in self._processes:
+            self._go_through(name, stage.overtake(self._now_ns))
+        if name in self._processes:
+            stage.replay(self.clock)
+            self._go_through(name, iter(()))
+
     def _now_ns(self) -> int:
         return int(self.clock * 1e9)
 
@@ -367,7 +421,7 @@ class Simulation:
 
     def _send_out(self, name: str, stage: Stage, process: _Process) -> None:
         for destination, envelope in stage.take_outgoing():
-            if destination == GATEWAY or destination in self._agents:
+            if destination == GATEWAY or destination in self._agents or destination in self._arms.names:
                 process.send(destination, [envelope])
                 self._maybe_die()
 
@@ -397,6 +451,11 @@ class Simulation:
     def _kill(self, name: str) -> None:
         self._died += 1
         del self._processes[name]
+        if name in self._arms.names:
+            del self._arms.running[name]
+            for process in self._processes.values():
+                process.pipes.pop(name, None)
+            return
         if name == GATEWAY:
             self._door = None
             self._to_gateway.clear()
@@ -495,6 +554,7 @@ class Simulation:
             journal=None if agent.durability is Durability.NONE else self._journal_class(opener("")),
             epoch=self._epoch,
             note=note,
+            record=self._record(name),
         )
 
     def _meters(self, name: str, agent: Agent[Any]) -> Meters | None:

@@ -120,6 +120,11 @@ AGENTS: list[tuple[str, type[Agent[Any]]]] = [
     ("aletheia", Aletheia),
 ]
 
+ARMS: dict[str, type[Agent[Any]]] = {name: agent for name, agent in AGENTS if agent.splits()}
+"""What stands beside each agent while a rollout is under way: the same once more."""
+QUIET = Faults(kills=4, crash_chance=0.01)
+"""Fewer faults, so that arms come to decide something: what was sent before is not theirs."""
+
 SIZES = {"sound": 0.03, "too big": 0.2, "large": 0.09}
 """Shares of equity: one that is approved, one that a rule denies, one that a person is asked about."""
 SECRETS = {"approval": b"a secret of thirty-two bytes len", "ruling": b"another secret of as many bytes!"}
