@@ -277,7 +277,7 @@ def test_what_a_stopped_node_leaves_is_taken_away_and_what_it_keeps_is_not(home:
     home.halt("madness", by="me", at=1.0)
     home.secret("node.key")
     home.clear_run()
-    assert sorted(path.name for path in home.run.rglob("*")) == ["box", "metrics", "shown"]
+    assert sorted(path.name for path in home.run.rglob("*")) == ["box", "metrics", "shown", "trials"]
     assert home.halt_reason() == "madness"
     assert (home.keys / "node.key").exists()
 
