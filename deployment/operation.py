@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,6 +27,7 @@ from ark.protocol import Code
 from ark.routing import Table, TableFile, write_table
 from deployment.deploy_book import FILE, DeployBook, Kept
 from deployment.desired import Desired, desired, observed
+from deployment.emergency import Note, clear_note, read_note
 from deployment.hard_rules import since
 from deployment.judge import judge
 from deployment.observation import (
@@ -104,6 +105,8 @@ class Operation:
         active = [kept for kept in self._book.all() if is_active(kept.rollout)]
         if active:
             self._take_up(active[-1])
+        self._note: Note | None = None
+        self._heed_note()
 
     @property
     def is_active(self) -> bool:
@@ -128,6 +131,7 @@ class Operation:
         """Do what a client asks, and answer, now or with the rollout's next step."""
         if time.time() - order.asked_at > _OLD_S:
             return
+        self._heed_note()
         try:
             fields = self._obey(order)
         except ArkError as error:
@@ -294,6 +298,7 @@ class Operation:
         assert kept is not None
         now = time.time()
         self._tasks.look(now)
+        self._heed_note()
         inputs = self._inputs = self._inputs_of(kept, self._words)
         self._words = []
         before = kept.rollout
@@ -318,6 +323,28 @@ class Operation:
         elif now - self._shown_at >= _SHOW_S or _has_moved(before, kept.rollout):
             self._shown_at = now
             self._show(kept)
+
+    def _heed_note(self) -> None:
+        """Go back where somebody has done so by the files, while this process did not answer."""
+        note = read_note(self._home)
+        if note is None or note == self._note:
+            return
+        self._note = note
+        found = None if not note.rollout else self._book.find(note.rollout)
+        if self._kept is None and found is not None and found.rollout.state == "permanent":
+            self._take_up(found)
+        active = self._kept
+        if active is not None and active.rollout.plan.id == note.rollout:
+            do: Literal["abort", "undo"] = "abort" if is_active(active.rollout) else "undo"
+            self._words.append(Word(do, note.by, note.reason, at_once=True))
+        else:
+            self._end_note()
+
+    def _end_note(self) -> None:
+        """What was done by the files stands in the history now."""
+        if self._note is not None:
+            clear_note(self._home)
+            self._note = None
 
     def _answer(self, answer: Answer, kept: Kept) -> None:
         number = self._answers.pop(answer.id, None)
@@ -424,8 +451,10 @@ class Operation:
             write_table(self._home.routes_file, made)
             self._renewed_at = now
         if is_active(kept.rollout) or is_over(kept.rollout):
+            chosen = self._note.roles if self._note is not None and self._note.is_chosen else {}
+            permanent = {**wanted.permanent, **chosen}
             self._make_permanent(
-                {role: equipment_of(self._open(release), role) for role, release in wanted.permanent.items()}
+                {role: equipment_of(self._open(release), role) for role, release in permanent.items()}
             )
         if wanted.task is not None:
             self._tasks.do(wanted.task, kept, self.tree, now)
@@ -440,6 +469,7 @@ class Operation:
     def _finish(self, kept: Kept, now: float) -> None:
         self._keep(kept, now)
         self._kept = None
+        self._end_note()
         self._show(kept)
 
     # Showing it
