@@ -175,6 +175,27 @@ _TREE = (
     _gauge("redis_stream_depth", "Entries that wait in the feed's stream; NaN while that is not known.", "stream"),
 )
 
+_ROLLOUT = (
+    _gauge("ark_rollout_state", "1 for the state of the rollout of the moment; absent without one.", "state"),
+    _gauge(
+        "ark_rollout_stopped",
+        "1 while a rollout is paused or on its way back, has no verdict at its deadline, or nobody leads it.",
+    ),
+    _gauge("ark_rollout_share_ratio", "Each arm's share of the traffic.", "arm", unit="ratio"),
+    _gauge(
+        "ark_rollout_evidence_ratio",
+        "Evidence of harm or of health, of what it takes; at 1 it decides. Of several agents the worst off.",
+        "metric",
+        "side",
+        unit="ratio",
+    ),
+    _gauge(
+        "ark_rollout_to_zero_seconds",
+        "From the word to roll back until no signal was the canary's any more.",
+        unit="seconds",
+    ),
+)
+
 _TRADING = (
     _gauge("kyle_ingest_rate", "Signals that Kyle took a second, over the last minute.", unit="hertz"),
     _gauge("ark_feed_age_seconds", "Since the newest bar began; absent before the first.", "feed", unit="seconds"),
@@ -358,6 +379,11 @@ _USED_BY: Mapping[str, tuple[str, ...]] = {
     "ark_broker_errors_total": ("alert:ARKBrokerErrors", "panel:Errors of the broker"),
     "ark_ledger_rows_total": ("panel:Ledger",),
     "ark_audit_disagreements_total": ("alert:ARKAuditDisagreement", "panel:Ledger"),
+    "ark_rollout_state": ("alert:ARKRolledBack", "panel:State of the rollout"),
+    "ark_rollout_stopped": ("alert:ARKRolloutStopped", "panel:State of the rollout"),
+    "ark_rollout_share_ratio": ("panel:Shares of the arms",),
+    "ark_rollout_evidence_ratio": ("panel:Evidence of what it takes",),
+    "ark_rollout_to_zero_seconds": ("panel:Back to the stable version",),
     "ark_slo_objective_ratio": ("panel:Objectives met",),
     "ark_slo_budget_remaining_ratio": ("panel:Error budget left",),
     "ark_slo_burn_rate": ("panel:Burn rate",),
@@ -388,6 +414,6 @@ _USED_BY: Mapping[str, tuple[str, ...]] = {
 
 REGISTRY: Mapping[str, Metric] = {
     each.name: msgspec.structs.replace(each, used_by=_USED_BY.get(each.name, ()))
-    for each in (*_SIGNALS, *_AGENTS, *_TREE, *_TRADING, *_OBJECTIVES, *_ORIGINAL)
+    for each in (*_SIGNALS, *_AGENTS, *_TREE, *_ROLLOUT, *_TRADING, *_OBJECTIVES, *_ORIGINAL)
 }
 """Every metric by its name."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from ark.meters import Series
 from ark.metrics import REGISTRY
+from ark.rollouts import rollout_series
 from ark.status import AlertStatus, ChildStatus
 
 __all__ = ["Facts", "Usage", "node_series", "original_series"]
@@ -41,6 +43,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         usages: By child.
         journals: Bytes of databases, by owner.
         disk: Free space and size of the disk under the home, bytes; None where it cannot be told.
+        rollout: The one that is shown; None for none.
     """
 
     version: str
@@ -52,6 +55,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     usages: Mapping[str, Usage]
     journals: Mapping[str, int]
     disk: tuple[int, int] | None
+    rollout: Mapping[str, Any] | None = None
 
 
 def node_series(facts: Facts, stood: set[tuple[str, str]]) -> Iterator[Series]:
@@ -82,6 +86,7 @@ def node_series(facts: Facts, stood: set[tuple[str, str]]) -> Iterator[Series]:
         stood.update(standing)
         for fault, severity in sorted(stood):
             yield _one("ark_alerts_standing", standing[fault, severity], fault, severity)
+    yield from rollout_series(facts.rollout)
 
 
 def _child(child: ChildStatus) -> Iterator[Series]:

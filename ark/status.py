@@ -11,6 +11,7 @@ import msgspec
 
 from ark.blackbox import Reading, read
 from ark.home import Home
+from ark.rollouts import shown_rollout
 from ark.storage import STORAGE
 
 __all__ = ["AlertStatus", "ChildStatus", "SignalCounts", "StatusDocument", "compose", "depths", "read_boxes"]
@@ -131,6 +132,7 @@ class StatusDocument(msgspec.Struct, kw_only=True):
         refused: Attempts that were refused since the gateway's process began: unknown keys, forbidden operations.
         events: Where the node publishes; nil where it does not answer.
         busy: Why the front door takes no signals now; nil where it does.
+        rollout: The one under way, or that ended within ten minutes, as `deploy.status` has it; nil for none.
     """
 
     state: str
@@ -147,6 +149,7 @@ class StatusDocument(msgspec.Struct, kw_only=True):
     refused: int = 0
     events: str | None = None
     busy: str | None = None
+    rollout: dict[str, Any] | None = None
 
 
 class _Watched(msgspec.Struct):
@@ -228,6 +231,7 @@ def compose(
         refused=refused,
         events=events,
         busy=busy,
+        rollout=shown_rollout(home),
     )
 
 

@@ -179,6 +179,7 @@ class NodeView:
             outcomes=self._newest(now),
             portfolio=portfolio if isinstance(portfolio, dict) else None,
             slos=self.slos()["slos"],
+            rollout=status.rollout,
         )
 
     async def trace(self, trace_id: str) -> dict[str, Any] | None:
@@ -215,6 +216,7 @@ class NodeView:
             usages=resources.usages(self._tree),
             journals=resources.journals(self._home),
             disk=resources.disk(self._home),
+            rollout=status.rollout,
         )
         objectives = self._objectives.keeper.series(time.time())
         found = exposition.gather([*read_pages(self._home.pages), *node_series(facts, self._stood), *objectives])

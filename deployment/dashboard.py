@@ -364,6 +364,23 @@ _ROLLOUT = Row(
             },
             text="What `ARKCanaryHRMDenialsSpike` compares: ten minutes of the canary with an hour.",
         ),
+        Panel(
+            "State of the rollout",
+            {"{{state}}": f"{of('ark_rollout_state')} > 0", "stopped": of("ark_rollout_stopped")},
+        ),
+        Panel("Shares of the arms", {"{{arm}}": of("ark_rollout_share_ratio")}, "percentunit"),
+        Panel(
+            "Evidence of what it takes",
+            {"{{metric}}, {{side}}": of("ark_rollout_evidence_ratio")},
+            "percentunit",
+            text="Harm at 100 % rolls back, health at 100 % lets it go on; of several agents the worst off.",
+        ),
+        Panel(
+            "Back to the stable version",
+            {"from the word to no signal": of("ark_rollout_to_zero_seconds")},
+            "s",
+            kind="stat",
+        ),
     ),
 )
 

@@ -37,6 +37,9 @@ class Kept(msgspec.Struct):
         revision: The Mutable Core's revision before the release ran for good, None before that.
         evidence: The last verdict, as JSON, with all its figures.
         examples: Counter-examples that were seen, as JSON.
+        arms: What the arms did, as JSON; see `report.arms_of`.
+        to_zero_s: How long it took from the word to roll back until no signal was the canary's any more, seconds;
+            None before that.
     """
 
     rollout: Rollout
@@ -44,6 +47,8 @@ class Kept(msgspec.Struct):
     revision: int | None = None
     evidence: msgspec.Raw = msgspec.Raw(b"null")
     examples: msgspec.Raw = msgspec.Raw(b"[]")
+    arms: msgspec.Raw = msgspec.Raw(b"{}")
+    to_zero_s: float | None = None
 
 
 _kept = msgspec.json.Decoder(Kept)

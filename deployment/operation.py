@@ -42,7 +42,7 @@ from deployment.observation import (
 from deployment.orders import plan_of, wish_of, word_of
 from deployment.progress import Answer, Inputs, Moved, Rollout, Word, create, is_active, is_over
 from deployment.releases import Release, open_release, resolve
-from deployment.report import Rate, document_of
+from deployment.report import Rate, arms_of, document_of
 from deployment.rollout import conflict, step, undo_conflict
 from deployment.tasks import Tasks
 from deployment.tripwires import Look, Tripwires, check
@@ -304,6 +304,8 @@ class Operation:
         before = kept.rollout
         kept.rollout, effects = step(before, now, inputs)
         kept.facts = self._watcher.facts
+        if kept.to_zero_s is None and _is_back(before, kept.rollout):
+            kept.to_zero_s = round(now - kept.rollout.since, 3)
         if _has_moved(before, kept.rollout) or now - self._written_at >= _KEEP_S:
             self._keep(kept, now)
         self._make_so(kept, desired(kept.rollout, now), now)
@@ -373,6 +375,7 @@ class Operation:
             tables = {number: shares for number, shares in tables.items() if number <= rollout.generation}
             seen = segments(self._home, roles, tables, self._outcomes.tracks())
             signals = observed(rollout, seen)
+            kept.arms = msgspec.Raw(msgspec.json.encode(arms_of(seen)))
             self._rate.see(sum(each.pairs.compared for each in seen) / len(roles), now)
             self._watch(roles, list(tables), "canary" if rollout.here in _OWN else "stable", now)
             if rollout.here in ("shadow", "baseline", "stage", "promoting", "bake"):
@@ -495,6 +498,12 @@ def _has_moved(before: Rollout, after: Rollout) -> bool:
     """Whether something changed that must not be forgotten; time passes by itself."""
     neutral = partial(msgspec.structs.replace, at=0.0, watched=0.0, was_ready=False)
     return bool(neutral(before) != neutral(after))
+
+
+def _is_back(before: Rollout, after: Rollout) -> bool:
+    """Whether it has just become certain that everybody follows the table that gives the canary nothing."""
+    was_on, is_on = (each.rollback is not None and each.rollback.phase == "table" for each in (before, after))
+    return was_on and not is_on
 
 
 def _same(table: Table, wanted: Desired) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,10 +11,12 @@ import msgspec
 from deployment.deploy_book import Kept
 from deployment.desired import shares
 from deployment.explanation import duration, expected_s, explain
+from deployment.observation import ARMS
 from deployment.progress import Inputs, is_over
 from deployment.rollout import holds
+from deployment.samples import Segment
 
-__all__ = ["Rate", "document_of"]
+__all__ = ["Rate", "arms_of", "document_of"]
 
 _RATE_S = 30.0
 
@@ -40,6 +43,16 @@ class Rate:
         return max(0.0, (last - first) / (ended - began)) if ended > began else 0.0
 
 
+def arms_of(segments: Iterable[Segment]) -> dict[str, Any]:
+    """What the arms of each role did under all routing tables together: counts of each arm, and of pairs."""
+    found: dict[str, dict[str, Counter[str]]] = {}
+    for segment in segments:
+        of = found.setdefault(segment.role, {name: Counter() for name in (*ARMS, "pairs", "replayed")})
+        for name, counts in of.items():
+            counts.update(msgspec.structs.asdict(getattr(segment, name)))
+    return {role: {name: dict(counts) for name, counts in of.items()} for role, of in found.items()}
+
+
 def document_of(kept: Kept, inputs: Inputs, *, rate: float = 0.0, full: bool = False) -> dict[str, Any]:
     """The document of `deploy.status`, `deploy.explain` and `deploy.history`.
 
@@ -60,6 +73,9 @@ def document_of(kept: Kept, inputs: Inputs, *, rate: float = 0.0, full: bool = F
         "strategy": plan.strategy,
         "roles": dict(plan.roles),
         "stable": dict(plan.stable),
+        "stages": plan.stages,
+        "split_by": plan.settings.by,
+        "policy": plan.settings.policy,
         "share": rollout.share,
         "canary_share": share.canary,
         "baseline_share": share.baseline,
@@ -74,6 +90,10 @@ def document_of(kept: Kept, inputs: Inputs, *, rate: float = 0.0, full: bool = F
         "expected_s": None if wait_s is None else round(wait_s, 1),
         "expected": None if wait_s is None else duration(wait_s),
         "verdict": msgspec.json.decode(kept.evidence),
+        "arms": msgspec.json.decode(kept.arms),
+        "budget": msgspec.to_builtins(inputs.budget),
+        "phase": rollout.rollback.phase if rollout.rollback and rollout.state == "aborting" else None,
+        "to_zero_s": kept.to_zero_s,
         "facts": msgspec.to_builtins(kept.facts),
         "troubles": list(rollout.troubles),
         "last": msgspec.to_builtins(rollout.history[-1]) if rollout.history else None,

@@ -22,6 +22,7 @@ from ark.home import Home, default_home
 from ark.levels import ALL, DEFAULT, LEVELS
 from ark.log_text import shown
 from ark.moment import parse_moment, parse_span
+from ark.rollouts import shown_rollout
 from ark.terminal import wants_colours
 from supervisor import doctor, objectives
 from supervisor.history import History, Wanted
@@ -259,7 +260,8 @@ def _look(arguments: argparse.Namespace) -> tuple[int, Status, str]:
         status = absent(place.halt_reason())
         if not place.is_locked():
             return EXIT_NOTHING_RUNS, status, str(error)
-        return EXIT_DEGRADED, {**status, "state": "unreachable"}, str(error)
+        # The file tells of a rollout whatever does not answer.
+        return EXIT_DEGRADED, {**status, "state": "unreachable", "rollout": shown_rollout(place)}, str(error)
     return (EXIT_OK if is_well(status) else EXIT_DEGRADED), status, ""
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from ark.rollouts import is_unled
 from ark.status import StatusDocument
 
 __all__ = [
@@ -158,9 +159,33 @@ def _node_lines(status: Status, width: int) -> list[str]:
             f"{_plain(alert.get('name'))} {_plain(alert.get('fault'))} since {since}: {_plain(alert.get('reason'))}"
         )
         lines.append(f"{label:<{width}} {text}")
+    lines += _rollout_lines(status.get("rollout"), width)
     if status.get("halted"):
         reason = _plain(status.get("halt_reason") or "no reason given")
         lines.append(f"{'trading:':<{width}} {'HALTED':<{STATE_WIDTH}} {reason} (`ark-run resume` lifts it)")
+    return lines
+
+
+def _rollout_lines(rollout: Mapping[str, Any] | None, width: int) -> list[str]:
+    """A rollout in a line, and in a second one why it does not go on."""
+    if not rollout:
+        return []
+    roles = rollout.get("roles") or {}
+    moved = ", ".join(
+        f"{_plain(role)} {_plain(digest)[:12] or 'installed'}" for role, digest in sorted(roles.items())
+    )
+    state = _plain(rollout.get("state", "unknown")).replace("_", " ")
+    share = f" {rollout['share']:g} %" if state == "stage" and isinstance(rollout.get("share"), int | float) else ""
+    expected = rollout.get("expected") if rollout.get("expected_s") else None
+    wait = f", a verdict in about {_plain(expected)}" if expected and not rollout.get("is_over") else ""
+    lines = [f"{'rollout:':<{width}} {_plain(rollout.get('id'))} ({moved}): {state}{share}{wait}"]
+    last = rollout.get("last") or {}
+    reasons = [last["why"]] if rollout.get("is_over") and last.get("why") else list(rollout.get("holds") or ())
+    if is_unled(rollout):
+        reasons = ["nobody leads it: the deploy actor does not run, and every agent decides by itself"]
+    if reasons:
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        lines.append(f"{'':<{width}} {_plain(reasons[0])}{more} (`ark-run deploy explain`)")
     return lines
 
 

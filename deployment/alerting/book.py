@@ -13,6 +13,7 @@ from deployment.alerting.freshness import freshness
 from deployment.alerting.invariants import INVARIANTS
 from deployment.alerting.objectives import objectives
 from deployment.alerting.original import original
+from deployment.alerting.rollout import ROLLOUT
 
 __all__ = ["Group", "groups"]
 
@@ -40,5 +41,6 @@ def groups(limits: Limits) -> tuple[Group, ...]:
         ("original", "The original's alerts", original(limits)),
         ("capacity", "Storage, memory, broker, Watchdog", capacity(limits)),
         ("canary", "A canary that must be rolled back", canary(limits)),
+        ("rollout", "A rollout that waits, or was rolled back", ROLLOUT),
     )
     return tuple(Group(name=name, title=title, alerts=alerts) for name, title, alerts in made)

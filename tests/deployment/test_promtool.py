@@ -26,7 +26,7 @@ def test_every_file_of_tests_is_run() -> None:
 
 def test_the_configuration_and_the_rules_that_it_names_are_taken() -> None:
     said = run_tool("promtool", "check", "config", FOLDER / "prometheus" / "prometheus.yml")
-    assert "7 rule files found" in said
+    assert "8 rule files found" in said
 
 
 def test_what_an_operator_has_written_for_him_is_taken(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""The rollout of the moment, from the file in which the deploy actor shows it: readable whatever hangs.
+
+What each field says stands in docs/protocol.md, at `deploy.status`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ark.errors import RoutingError
+from ark.home import Home
+from ark.meters import Series
+from ark.metrics import REGISTRY
+from ark.routing import read_table
+
+__all__ = ["SHOWN_S", "STATES", "is_stopped", "is_unled", "read_rollout", "rollout_series", "shown_rollout"]
+
+SHOWN_S = 600.0
+"""For so long after its end a rollout is shown still."""
+STATES = (
+    "plan",
+    "shadow",
+    "baseline",
+    "stage",
+    "promoting",
+    "bake",
+    "paused",
+    "inconclusive",
+    "aborting",
+    "permanent",
+    "rolled_back",
+    "passed",
+)
+_STOPPED = frozenset(("paused", "inconclusive", "aborting"))
+
+
+def read_rollout(home: Home, now: float) -> dict[str, Any] | None:
+    """The newest rollout since the node began; None where there was none, or it cannot be read.
+
+    Beside what the deploy actor says of it there is `lease_s`: for how many seconds more the routing table counts
+    if nobody renews it, None where there is none.
+
+    Args:
+        home: The node's.
+        now: Seconds since the epoch.
+    """
+    try:
+        document = json.loads(home.rollout_file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    table = None
+    with suppress(RoutingError, OSError):
+        table = read_table(home.routes_file)
+    is_its = table is not None and table.rollout == document.get("id")
+    return {**document, "lease_s": round(table.lease_until - now, 1) if table is not None and is_its else None}
+
+
+def shown_rollout(home: Home, now: float | None = None) -> dict[str, Any] | None:
+    """The rollout that people are shown: one under way, or one that ended within the last ten minutes.
+
+    Args:
+        home: The node's.
+        now: Seconds since the epoch; the clock's where absent.
+    """
+    at = time.time() if now is None else now
+    document = read_rollout(home, at)
+    if document is None or document.get("state") == "plan":
+        return None
+    since = document.get("since")
+    over = document.get("is_over")
+    return None if over and not (isinstance(since, int | float) and at - since <= SHOWN_S) else document
+
+
+def is_unled(document: Mapping[str, Any]) -> bool:
+    """Whether nobody leads a rollout that is under way: its table has run out, and each agent decides by itself."""
+    if "lease_s" not in document or document.get("is_over") or document.get("state") == "plan":
+        return False  # without that key it is the deploy actor's own word, who is there then
+    lease_s = document["lease_s"]
+    return lease_s is None or lease_s <= 0
+
+
+def is_stopped(document: Mapping[str, Any]) -> bool:
+    """Whether somebody should look at a rollout: it takes no step until something else happens than evidence.
+
+    It is paused or on its way back, its deadline passed without a verdict, the judge wants somebody to look, or
+    the deploy actor is not there.
+    """
+    if document.get("is_over"):
+        return False
+    verdict = document.get("verdict")
+    doubts = isinstance(verdict, dict) and (verdict.get("answer") == "invalid" or bool(verdict.get("hold")))
+    return document.get("state") in _STOPPED or doubts or is_unled(document)
+
+
+def rollout_series(document: Mapping[str, Any] | None) -> Iterator[Series]:
+    """The series of a rollout; none without one.
+
+    Args:
+        document: From `shown_rollout`.
+    """
+    if document is None:
+        return
+    for state in STATES:
+        yield _one("ark_rollout_state", document.get("state") == state, state)
+    yield _one("ark_rollout_stopped", is_stopped(document))
+    for arm in ("canary", "baseline"):
+        yield _one("ark_rollout_share_ratio", _number(document.get(f"{arm}_share")), arm)
+    verdict = document.get("verdict")
+    judged = verdict.get("metrics", ()) if isinstance(verdict, dict) else ()
+    found: dict[tuple[str, str], float] = {}
+    for each in judged:
+        for side, decides in (("harm", "can_fail"), ("health", "must_pass")):
+            threshold = _number(each.get(f"{side}_at"))
+            if each.get(decides) and threshold > 0:
+                part = max(0.0, _number(each.get(side)) / threshold)
+                name = (str(each.get("name")), side)
+                # Of several agents the one that is worst off: most harm, least health.
+                worse = max if side == "harm" else min
+                found[name] = worse(found.get(name, part), part)
+    for (metric, side), part in sorted(found.items()):
+        yield _one("ark_rollout_evidence_ratio", part, metric, side)
+    to_zero = document.get("to_zero_s")
+    if isinstance(to_zero, int | float):
+        yield _one("ark_rollout_to_zero_seconds", to_zero)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _one(name: str, value: float, *labels: str) -> Series:
+    return Series(REGISTRY[name], labels, float(value))
