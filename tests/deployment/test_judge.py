@@ -283,7 +283,7 @@ def test_a_pass_has_evidence_of_every_metric_and_any_verdict_can_be_kept(random:
     if verdict.answer == "pass":
         needed = [each for each in verdict.metrics if each.must_pass]
         assert needed
-        assert all(10**each.health >= 1 / policy.beta - 1e-9 for each in needed)
+        assert all(each.health >= -math.log10(policy.beta) - 1e-9 for each in needed)
         assert not verdict.hold
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict
     again = ask(*random.sample(seen, len(seen)), policy=policy)
