@@ -476,7 +476,10 @@ class _Batch:
         trials = stage.trials
         if stage._is_whole:
             stage._newest.append((envelope.trace_id, envelope.symbol, envelope.payload))
-        if trials.active and not own:
+        if not trials.active or own:
+            stage._note(envelope.trace_id, "handle")
+            answer = stage.agent.handle(message, stage.context)
+        else:
             now = received_ns / 1e9
             case = stage._case(envelope, message)
             arm = OWN if case is None else trials.arm_for(envelope, message, now)
@@ -485,13 +488,12 @@ class _Batch:
                 return
             if case is None and trials.wait_behind(envelope):
                 return
-            answer = self._handle(envelope, message)
+            stage._note(envelope.trace_id, "handle")
+            answer = stage.agent.handle(message, stage.context)
             if case is not None:
                 proposed = stage.agent.proposed(answer)
                 self.outgoing.extend(trials.give(envelope, case, received_ns, OWN, now, own=proposed))
-        else:
-            answer = self._handle(envelope, message)
-        self._answer(_Place(envelope, received_ns, track=trials.track(OWN)), answer)
+        self._answer(_Place(envelope, received_ns, "", trials.own_track), answer)
 
     def proposal(self, envelope: Envelope) -> None:
         """Adopt what an arm proposes for a signal of its own; decide here what it failed on."""
@@ -553,10 +555,6 @@ class _Batch:
                 self.outgoing[position] = stage._answered(at, answer, self._now_ns())
         context.away()
         stage._note("", "")
-
-    def _handle(self, envelope: Envelope, message: Any) -> Any:
-        self._stage._note(envelope.trace_id, "handle")
-        return self._stage.agent.handle(message, self._stage.context)
 
     def _answer(self, at: _Place, answer: Any) -> None:
         stage, envelope = self._stage, at.envelope

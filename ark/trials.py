@@ -124,10 +124,14 @@ class Trials:
 
     Attributes:
         table: The routing table in force.
+        active: Whether any arm is to be asked.
+        own_track: How the role's own decision of this moment is marked in its span.
     """
 
     def __init__(self, role: str, agent: Agent[Any], record: Record | None = None) -> None:
         self.table: Table | None = None
+        self.active = False  # looked at with each signal: both are kept, and not worked out
+        self.own_track = ""
         self._role = role
         self._agent = agent
         self._record = record
@@ -153,11 +157,6 @@ class Trials:
             record.begin(self.table.generation)
 
     @property
-    def active(self) -> bool:
-        """Whether any arm is to be asked."""
-        return self._route is not None and bool(self._up)
-
-    @property
     def waiting(self) -> int:
         """How many signals are an arm's own now."""
         return sum(map(len, self._live.values()))
@@ -173,7 +172,7 @@ class Trials:
         return max(0, MOST_SHOWN // 2 - len(self._given))
 
     def track(self, arm: str) -> str:
-        """How a decision of this moment is marked in its span."""
+        """How a decision of an arm, or of the role itself, is marked in its span."""
         return f"{arm or 'stable'}:{self.table.generation}" if self.table is not None and self._route else ""
 
     # The world changes.
@@ -186,6 +185,7 @@ class Trials:
             self._record.begin(table.generation)
         gone = self._up - up
         self._route, self._up = route, up
+        self.active, self.own_track = route is not None and bool(up), self.track(OWN)
         if route is None:  # what the arms still have in hand says nothing to anybody any more
             taken = self._take_back(ARMS)
             self.forget()
