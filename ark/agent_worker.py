@@ -37,6 +37,7 @@ from ark.log import Log
 from ark.logger import of_process
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
+from ark.migration import migrate, run_apart
 from ark.privacy import privacy_faults
 from ark.routing import ARMS, TableFile, arm_name
 from ark.showing import Showing
@@ -90,6 +91,7 @@ class AgentWorker:
         if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
             raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
         self._agent_class = agent_class
+        self._equipment = equipment
         self._release = equipment.release
         self.version: str = agent_class.version or equipment.version or duty.options["version"]
         self._log = of_process()
@@ -168,7 +170,18 @@ class AgentWorker:
             epoch=duty.epoch,
             note=self._box.note,
         )
+        self._migrate()
         self._stage.setup()
+
+    def _migrate(self) -> None:
+        """Have the agent's state be for the release that it runs from, before it reads any."""
+        if not self._equipment.up and not (self._home.data / "deploy.db").exists():
+            return  # no release ever ran here
+        provisional = bool(self._duty.options.get("provisional"))
+        name = self._duty.name
+        done = migrate(self._open_core(), name, self._equipment, provisional=provisional, run=run_apart)
+        if done:
+            self._log.info("migrated", what=done)
 
     def _open_meters(self, config: Config) -> Meters:
         name, options = self._duty.name, self._duty.options

@@ -32,6 +32,7 @@ class Equipment(msgspec.Struct, frozen=True, omit_defaults=True):
         name, version: The release's own.
         code: The folder that is put first on `sys.path`.
         class_: The agent's class as `module:Class`; empty for the configured one.
+        up, down: Its migrations, as `module:function`; empty for none. See `ark.migration`.
     """
 
     digest: str = ""
@@ -39,6 +40,8 @@ class Equipment(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str = ""
     code: str = ""
     class_: str = msgspec.field(default="", name="class")
+    up: str = ""
+    down: str = ""
 
     @property
     def release(self) -> str:

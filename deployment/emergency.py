@@ -30,7 +30,6 @@ from ark.rollouts import read_rollout
 from deployment.deploy_book import FILE, Kept
 from deployment.progress import Rollout
 from deployment.releases import open_release, resolve
-from deployment.world import equipment_of
 
 __all__ = ["NOTE", "Note", "clear_note", "go_back", "read_note", "way_back"]
 
@@ -177,7 +176,7 @@ def _equipment(home: Home, role: str, digest: str, known: Mapping[str, Equipment
         return INSTALLED
     if role in known and known[role].digest == digest:
         return known[role]
-    return equipment_of(open_release(home, digest), role)
+    return open_release(home, digest).equipment(role)
 
 
 def _write(path: Path, content: bytes) -> None:

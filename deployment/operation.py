@@ -47,7 +47,7 @@ from deployment.rollout import conflict, step, undo_conflict
 from deployment.tasks import Tasks
 from deployment.tripwires import Look, Tripwires, check
 from deployment.verdict import Policy, Verdict
-from deployment.world import equipment_of, table_of
+from deployment.world import table_of
 
 __all__ = ["Operation"]
 
@@ -195,7 +195,7 @@ class Operation:
         found = {}
         for role, which in roles.items():
             found[role] = self._digest(which)
-            equipment_of(self._open(found[role]), role)
+            self._open(found[role]).equipment(role)
         return found
 
     def _digest(self, which: str) -> str:
@@ -274,7 +274,7 @@ class Operation:
         if self._kept is not None:
             self._words.append(Word("abort", order.by, order.reason, at_once=order.now))
             self.look()
-        self._make_permanent({role: equipment_of(release, role) for role in roles})
+        self._make_permanent({role: release.equipment(role) for role in roles})
         self._say_up(
             say="event",
             kind="rollback",
@@ -298,6 +298,11 @@ class Operation:
         assert kept is not None
         now = time.time()
         self._tasks.look(now)
+        while self._tasks.changed:  # who has read its state must read it again
+            reason = "its state was rolled back"
+            self._say_up(
+                say="request", number=0, op="restart", agent=self._tasks.changed.pop(), reason=reason, by="deployer"
+            )
         self._heed_note()
         inputs = self._inputs = self._inputs_of(kept, self._words)
         self._words = []
@@ -456,9 +461,7 @@ class Operation:
         if is_active(kept.rollout) or is_over(kept.rollout):
             chosen = self._note.roles if self._note is not None and self._note.is_chosen else {}
             permanent = {**wanted.permanent, **chosen}
-            self._make_permanent(
-                {role: equipment_of(self._open(release), role) for role, release in permanent.items()}
-            )
+            self._make_permanent({role: self._open(release).equipment(role) for role, release in permanent.items()})
         if wanted.task is not None:
             self._tasks.do(wanted.task, kept, self.tree, now)
 

@@ -103,7 +103,9 @@ class Release(msgspec.Struct, frozen=True):
                 hint=f"it brings {', '.join(sorted(self.agents))}",
                 field="agents",
             )
-        return Equipment(self.digest, self.name, self.version, str(self.code), self.agents[role])
+        migration = self.manifest.migrations.get(role) if self.manifest else None
+        up, down = (migration.up, migration.down or "") if isinstance(migration, manifest.Migration) else ("", "")
+        return Equipment(self.digest, self.name, self.version, str(self.code), self.agents[role], up, down)
 
     def put_first(self) -> None:
         """Make this process import the release's modules before all others, and leave no compiled ones beside them.

@@ -51,11 +51,13 @@ class Tasks:
     Attributes:
         result: How the newest task of a way back ended; None while it has not.
         budget: How the error budget stood when it was asked for last.
+        changed: Agents whose state was undone, and who have not been restarted since.
     """
 
     def __init__(self, home: Home, config: Config) -> None:
         self.result: TaskResult | None = None
         self.budget = Budget()
+        self.changed: set[str] = set()
         self._home = home
         self._config = config
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tasks")
@@ -124,6 +126,7 @@ class Tasks:
                     reason=f"rollout {plan.id} was rolled back",
                 )
                 taken, conflicts = taken + len(done.taken), conflicts + len(done.conflicts)
+                self.changed.update(each.agent for each in done.taken if each.agent in plan.roles)
         finally:
             core.close()
         if conflicts:

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from ark.equipment import INSTALLED, ArmSpec, Equipment
-from ark.errors import ConfigError
+from ark.equipment import ArmSpec
 from ark.routing import Declared, Route, Table, arm_name, pins
 from deployment.desired import Desired
 from deployment.releases import Release
 
-__all__ = ["equipment_of", "table_of"]
-
-
-def equipment_of(release: Release, role: str) -> Equipment:
-    """What a process of a role runs from.
-
-    Raises:
-        ConfigError: The release has no such agent.
-    """
-    if not release.digest:
-        return INSTALLED
-    if role not in release.agents:
-        raise ConfigError(
-            f"the release {release.short} ({release.name} {release.version}) has no {role}; it has"
-            f" {', '.join(sorted(release.agents))}",
-            field=f"plan.roles.{role}",
-        )
-    code = release.code
-    return Equipment(release.digest, release.name, release.version, str(code or ""), release.agents[role])
+__all__ = ["table_of"]
 
 
 def table_of(
@@ -77,11 +58,11 @@ def table_of(
         roles,
         {},
         {
-            arm_name(role, arm): ArmSpec(role, arm, equipment_of(opened(release), role))
+            arm_name(role, arm): ArmSpec(role, arm, opened(release).equipment(role))
             for role, arms in wanted.arms.items()
             for arm, release in arms.items()
         },
-        {role: equipment_of(opened(release), role) for role, release in wanted.provisional.items()},
+        {role: opened(release).equipment(role) for role, release in wanted.provisional.items()},
     )
     kept: Mapping[str, str] = {}
     if before is not None and before.rollout == made.rollout and before.generation == made.generation:

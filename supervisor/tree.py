@@ -500,7 +500,9 @@ class Supervisor(Actor):  # type: ignore[misc]
             return {}
         self._routes.look()
         self._equipped[name] = self._equipment_of(name)
-        return {"equipment": msgspec.to_builtins(self._equipped[name])}
+        table = self._routes.table
+        provisional = table is not None and table.equipment(name, time.time()) is not None
+        return {"equipment": msgspec.to_builtins(self._equipped[name]), "provisional": provisional}
 
     def _wanted_arms(self) -> dict[str, ArmSpec]:
         table = self._routes.table
