@@ -297,6 +297,7 @@ class Operation:
         kept = self._kept
         assert kept is not None
         now = time.time()
+        self._tasks.tree = self.tree
         self._tasks.look(now)
         while self._tasks.changed:  # who has read its state must read it again
             reason = "its state was rolled back"
@@ -427,7 +428,10 @@ class Operation:
             self._looks, self._verdict = check(self._looks, seen, facts, policy, now=now, since=rollout.since)
         else:
             split = {"split": "key", **settings.judge}
-            self._verdict = judge(seen, facts, examples, msgspec.convert(split, Policy))
+            chosen = msgspec.convert(split, Policy)
+            if rollout.here in _OWN:  # what crashes now has signals in its hands, and not only cases
+                chosen = msgspec.structs.replace(chosen, crashes=1)
+            self._verdict = judge(seen, facts, examples, chosen)
         kept.evidence = msgspec.Raw(msgspec.json.encode(self._verdict))
         kept.examples = msgspec.Raw(msgspec.json.encode(examples[:20]))
         return self._verdict

@@ -6,6 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -32,6 +33,8 @@ _SEAL = "immutable_graveyard"
 _AUDIT_S = 60.0
 _AUDIT_PATIENCE_S = 30.0
 _HTTP_PATIENCE_S = 2.0
+_BACK_S = 20.0
+"""So long an agent may take to be back before the way back counts as troubled."""
 
 
 class Invariants(msgspec.Struct, frozen=True):
@@ -52,12 +55,14 @@ class Tasks:
         result: How the newest task of a way back ended; None while it has not.
         budget: How the error budget stood when it was asked for last.
         changed: Agents whose state was undone, and who have not been restarted since.
+        tree: Each child as its supervisor describes it now.
     """
 
     def __init__(self, home: Home, config: Config) -> None:
         self.result: TaskResult | None = None
         self.budget = Budget()
         self.changed: set[str] = set()
+        self.tree: Sequence[Mapping[str, Any]] = ()
         self._home = home
         self._config = config
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tasks")
@@ -149,7 +154,14 @@ class Tasks:
         self._verify_audit()
         if self._audit_broken:
             raise _Failed("the ledger's chain is broken; see `ark-run audit verify`")
-        return self._health(kept, tree)
+        until = time.monotonic() + _BACK_S
+        while True:  # whose state was undone is started again just now
+            try:
+                return self._health(kept, list(self.tree))
+            except _Failed:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
 
     # What is asked now and then
 
