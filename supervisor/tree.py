@@ -146,6 +146,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._wake_at: float | None = None
         self._unkept = False
         self._routes = TableFile(self._home.routes_file)
+        self._leaving: set[str] = set()
         self._equipped: dict[str, Equipment] = {}
         self._state = policy.initial(self._spec, self._home.isolated(), self._home.stopped())
         self._decide(policy.Begin())
@@ -519,9 +520,10 @@ class Supervisor(Actor):  # type: ignore[misc]
         """Have a supervisor for the arms as long as any is wanted."""
         assert self._duty is not None
         late = self._duty.options["rollout"]
-        if not self._wanted_arms():
+        wanted = bool(self._wanted_arms())
+        if not wanted or late["name"] in self._leaving:
             self._remove(late["name"])
-        elif late["name"] not in self._children:
+        if wanted and late["name"] not in self._children:
             self._add(late)
 
     def _arrange_arms(self) -> None:
@@ -530,7 +532,8 @@ class Supervisor(Actor):  # type: ignore[misc]
         for child in self._state.children:
             spec = wanted.get(child.name)
             options = self._children[child.name]["options"]
-            if spec is None or msgspec.to_builtins(spec.equipment) != options["equipment"]:
+            unwanted = spec is None or msgspec.to_builtins(spec.equipment) != options["equipment"]
+            if unwanted or child.name in self._leaving:
                 self._remove(child.name)
         for name, arm in wanted.items():
             if name in self._children:
@@ -558,15 +561,17 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._decide(policy.StartOne(name, "a rollout wants it"))
 
     def _remove(self, name: str) -> None:
-        """Stop a child that came late, and forget it once it is down."""
+        """Stop a child that came late, and forget it once it is down: what is wanted again meanwhile comes anew."""
         child = self._state.child(name)
         if child is None:
             return
+        self._leaving.add(name)
         if child.live and child.desired == "running":
             self._decide(policy.StopOne(name, "no rollout wants it"))
         self._spec, self._state = policy.without_child(self._spec, self._state, name)
         if self._state.child(name) is None:
             del self._children[name]
+            self._leaving.discard(name)
             self._failures.pop(name, None)
             self._log.write("removed", name=name)
             self._decide(policy.Tick())
