@@ -200,6 +200,8 @@ def _guarded(
         return TaskResult(task.kind, task.attempt, True, work(kept, tree))
     except (_Failed, ArkError) as error:
         return TaskResult(task.kind, task.attempt, False, str(error))
+    except Exception as error:  # noqa: BLE001 - a task that fails ends nobody; it is tried again or told of
+        return TaskResult(task.kind, task.attempt, False, f"{type(error).__name__}: {error}")
 
 
 def _outcome(pending: Future[TaskResult]) -> TaskResult:
