@@ -166,7 +166,7 @@ def placed(place: float, route: Route) -> str:
 
 def band_of(notional: float | None) -> str:
     """The band of notional that a value lies in: a quarter of a power of ten; nothing is known of None."""
-    if notional is None or not notional > 0:
+    if notional is None or not 0 < notional < math.inf:
         return "none"
     return f"1e{math.floor(math.log10(notional) * _MAGNITUDES) / _MAGNITUDES:g}"
 

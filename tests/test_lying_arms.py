@@ -41,7 +41,7 @@ from tests.worlds import AGENTS, SECRETS, signals
 
 CREW = {name: agent for name, agent in AGENTS if name not in ("fragile", "gathering")}
 NAMES = tuple(CREW)
-SIGNALS = 150
+SIGNALS = 100
 
 
 class Line:

@@ -31,8 +31,8 @@ ARMS = {name: agent for name, agent in AGENTS if agent.splits()}
 """What stands beside each agent: the same once more."""
 QUIET = Faults(kills=4, crash_chance=0.01)
 """So few that arms come to decide something: what was sent before is never theirs."""
-SEEDS = 12
-WILD_SEEDS = 16
+SEEDS = 8
+WILD_SEEDS = 10
 
 
 def page_of(folder: Path, role: str) -> TrialPage:

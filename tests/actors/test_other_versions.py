@@ -216,7 +216,7 @@ def test_an_approval_for_an_account_that_has_changed_meanwhile_is_nobodys_fault_
     assert answer.decision.level == "graveyard"
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(

@@ -126,7 +126,7 @@ def test_every_notional_has_a_band(notional: float | None) -> None:
 
 def test_near_notionals_share_a_band_and_far_ones_do_not() -> None:
     assert band_of(1_000.0) == band_of(1_500.0) != band_of(9_000.0)
-    assert band_of(0.0) == band_of(None) == band_of(-5.0) == band_of(float("nan")) == "none"
+    assert band_of(0.0) == band_of(None) == band_of(-5.0) == band_of(float("nan")) == band_of(1e308 * 10) == "none"
 
 
 def test_a_process_sees_a_new_table_at_its_next_look_and_none_where_it_cannot_be_read(tmp_path: Path) -> None:

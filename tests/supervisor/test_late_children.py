@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import stateful
+from hypothesis import settings, stateful
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
@@ -128,6 +128,7 @@ class Tree(RuleBasedStateMachine):
 
 
 TestTree = Tree.TestCase
+TestTree.settings = settings(max_examples=25, stateful_step_count=40)
 
 
 def test_a_late_child_stands_alone_and_has_a_name_of_its_own() -> None:
