@@ -13,10 +13,10 @@ import msgspec
 
 from ark.meters import Series
 from ark.metrics import REGISTRY
-from ark.rollouts import rollout_series
+from ark.rollouts import STATES, is_stopped
 from ark.status import AlertStatus, ChildStatus
 
-__all__ = ["Facts", "Usage", "node_series", "original_series"]
+__all__ = ["Facts", "Usage", "node_series", "original_series", "rollout_series"]
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -87,6 +87,42 @@ def node_series(facts: Facts, stood: set[tuple[str, str]]) -> Iterator[Series]:
         for fault, severity in sorted(stood):
             yield _one("ark_alerts_standing", standing[fault, severity], fault, severity)
     yield from rollout_series(facts.rollout)
+
+
+def rollout_series(document: Mapping[str, Any] | None) -> Iterator[Series]:
+    """The series of a rollout; none without one.
+
+    Args:
+        document: From `shown_rollout`.
+    """
+    if document is None:
+        return
+    for state in STATES:
+        yield _one("ark_rollout_state", document.get("state") == state, state)
+    yield _one("ark_rollout_stopped", is_stopped(document))
+    for arm in ("canary", "baseline"):
+        yield _one("ark_rollout_share_ratio", _number(document.get(f"{arm}_share")), arm)
+    verdict = document.get("verdict")
+    judged = verdict.get("metrics", ()) if isinstance(verdict, dict) else ()
+    found: dict[tuple[str, str], float] = {}
+    for each in judged:
+        for side, decides in (("harm", "can_fail"), ("health", "must_pass")):
+            threshold = _number(each.get(f"{side}_at"))
+            if each.get(decides) and threshold > 0:
+                part = max(0.0, _number(each.get(side)) / threshold)
+                name = (str(each.get("name")), side)
+                # Of several agents the one that is worst off: most harm, least health.
+                worse = max if side == "harm" else min
+                found[name] = worse(found.get(name, part), part)
+    for (metric, side), part in sorted(found.items()):
+        yield _one("ark_rollout_evidence_ratio", part, metric, side)
+    to_zero = document.get("to_zero_s")
+    if isinstance(to_zero, int | float):
+        yield _one("ark_rollout_to_zero_seconds", to_zero)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _child(child: ChildStatus) -> Iterator[Series]:

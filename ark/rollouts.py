@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ark.errors import RoutingError
-from ark.home import Home
-from ark.meters import Series
-from ark.metrics import REGISTRY
-from ark.routing import read_table
+import msgspec
 
-__all__ = ["SHOWN_S", "STATES", "is_stopped", "is_unled", "read_rollout", "rollout_series", "shown_rollout"]
+from ark.home import Home
+
+__all__ = ["SHOWN_S", "STATES", "is_stopped", "is_unled", "read_rollout", "shown_rollout"]
 
 SHOWN_S = 600.0
 """For so long after its end a rollout is shown still."""
@@ -38,6 +36,13 @@ STATES = (
 _STOPPED = frozenset(("paused", "inconclusive", "aborting"))
 
 
+class _Lease(msgspec.Struct):
+    """What is read here of the routing table: `ark.routing` loads far more, and every status would pay for it."""
+
+    rollout: str
+    lease_until: float
+
+
 def read_rollout(home: Home, now: float) -> dict[str, Any] | None:
     """The newest rollout since the node began; None where there was none, or it cannot be read.
 
@@ -54,11 +59,11 @@ def read_rollout(home: Home, now: float) -> dict[str, Any] | None:
         return None
     if not isinstance(document, dict):
         return None
-    table = None
-    with suppress(RoutingError, OSError):
-        table = read_table(home.routes_file)
-    is_its = table is not None and table.rollout == document.get("id")
-    return {**document, "lease_s": round(table.lease_until - now, 1) if table is not None and is_its else None}
+    lease = None
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+        lease = msgspec.json.decode(home.routes_file.read_bytes(), type=_Lease)
+    is_its = lease is not None and lease.rollout == document.get("id")
+    return {**document, "lease_s": round(lease.lease_until - now, 1) if lease is not None and is_its else None}
 
 
 def shown_rollout(home: Home, now: float | None = None) -> dict[str, Any] | None:
@@ -96,43 +101,3 @@ def is_stopped(document: Mapping[str, Any]) -> bool:
     verdict = document.get("verdict")
     doubts = isinstance(verdict, dict) and (verdict.get("answer") == "invalid" or bool(verdict.get("hold")))
     return document.get("state") in _STOPPED or doubts or is_unled(document)
-
-
-def rollout_series(document: Mapping[str, Any] | None) -> Iterator[Series]:
-    """The series of a rollout; none without one.
-
-    Args:
-        document: From `shown_rollout`.
-    """
-    if document is None:
-        return
-    for state in STATES:
-        yield _one("ark_rollout_state", document.get("state") == state, state)
-    yield _one("ark_rollout_stopped", is_stopped(document))
-    for arm in ("canary", "baseline"):
-        yield _one("ark_rollout_share_ratio", _number(document.get(f"{arm}_share")), arm)
-    verdict = document.get("verdict")
-    judged = verdict.get("metrics", ()) if isinstance(verdict, dict) else ()
-    found: dict[tuple[str, str], float] = {}
-    for each in judged:
-        for side, decides in (("harm", "can_fail"), ("health", "must_pass")):
-            threshold = _number(each.get(f"{side}_at"))
-            if each.get(decides) and threshold > 0:
-                part = max(0.0, _number(each.get(side)) / threshold)
-                name = (str(each.get("name")), side)
-                # Of several agents the one that is worst off: most harm, least health.
-                worse = max if side == "harm" else min
-                found[name] = worse(found.get(name, part), part)
-    for (metric, side), part in sorted(found.items()):
-        yield _one("ark_rollout_evidence_ratio", part, metric, side)
-    to_zero = document.get("to_zero_s")
-    if isinstance(to_zero, int | float):
-        yield _one("ark_rollout_to_zero_seconds", to_zero)
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _one(name: str, value: float, *labels: str) -> Series:
-    return Series(REGISTRY[name], labels, float(value))

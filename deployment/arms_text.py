@@ -10,7 +10,7 @@ from ark.commands.held import plain
 from ark.rollouts import is_unled
 from deployment.explanation import duration
 
-__all__ = ["bar", "example_lines", "headline", "moved", "short", "status_lines", "step_line"]
+__all__ = ["bar", "example_lines", "headline", "moved", "short", "status_lines", "step_lines"]
 
 BAR = 16
 _COUNTS = ("signals", "denied", "failed", "late", "trials", "slow", "broken")
@@ -164,10 +164,14 @@ def _side(value: Any, threshold: Any, decides: bool) -> str:
     return f"{bar(part)} {min(part, 9.99):>4.0%}"
 
 
-def step_line(document: Mapping[str, Any]) -> str:
-    """Where a rollout is, in a line that stays the same until it takes a step, or holds for another reason."""
-    state, under = str(document.get("state", "unknown")), document.get("under")
-    share = f" {document.get('share', 0):g} %" if (under or state) == "stage" else ""
-    last = document.get("last") or {}
-    why = f": {plain(last['why'])}" if last.get("why") else ""
-    return f"{plain(document.get('id'))} {state.replace('_', ' ')}{share}{why}"
+def step_lines(history: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Steps of a rollout, one a line, each with what the judge said of it below."""
+    lines = []
+    for entry in history:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at"]))
+        step = "note" if entry.get("is_note") else plain(entry["target"]).replace("_", " ")
+        share = f" {entry['share']:g} %" if step == "stage" else ""
+        lines.append(f"{at}  {step + share:<14} {plain(entry['why'])} (by {plain(entry['by'])})")
+        if entry.get("evidence"):
+            lines.append(f"{'':<36} the judge: {plain(entry['evidence'])}")
+    return lines

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ark.commands.held import plain
 from ark.deploy_settings import Gate
-from deployment.arms_text import example_lines, headline, moved
+from deployment.arms_text import example_lines, headline, moved, step_lines
 from deployment.explanation import duration
-from deployment.forecast import Forecast
 from deployment.gates import Budget, caution, freeze_end, is_same_step, step_name, window_at
-from deployment.manifest import Change
 from deployment.plan import Plan
-from deployment.release_views import Comparison
+
+if TYPE_CHECKING:  # they load what verifies signatures
+    from deployment.forecast import Forecast
+    from deployment.manifest import Change
+    from deployment.release_views import Comparison
 
 __all__ = ["explanation_lines", "history_lines", "plan_lines", "story_lines"]
 
@@ -92,13 +93,7 @@ def history_lines(documents: Iterable[Mapping[str, Any]]) -> list[str]:
 def story_lines(document: Mapping[str, Any]) -> list[str]:
     """One rollout in full: every step with its evidence, and why."""
     lines = [headline(document), f"by {plain(document.get('by'))}: {plain(document.get('note') or 'no note')}", ""]
-    for entry in document.get("history", ()):
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["at"]))
-        step = "note" if entry.get("is_note") else plain(entry["target"]).replace("_", " ")
-        share = f" {entry['share']:g} %" if step == "stage" else ""
-        lines.append(f"{at}  {step + share:<14} {plain(entry['why'])} (by {plain(entry['by'])})")
-        if entry.get("evidence"):
-            lines.append(f"{'':<21}{'':<14} the judge: {plain(entry['evidence'])}")
+    lines += step_lines(document.get("history", ()))
     return [*lines, "", *explanation_lines(document)]
 
 

@@ -46,7 +46,7 @@ def table_of(
             shares.baseline,
             copies=shares.copies,
             replay_per_s=min(1000.0, wanted.replay_rate),
-            slow_s=slow_s,
+            slow_s=min(60.0, slow_s),  # more is not taken: an arm is waited for two seconds
             declared=declared,
         )
     made = Table(

@@ -45,10 +45,6 @@ from ark.home import Home
 from ark.protocol import Code
 from ark.rollouts import is_stopped, shown_rollout
 from deployment import arms_text, deploy_request, deploy_text
-from deployment.deploy_outlook import changes, rate
-from deployment.forecast import forecast
-from deployment.gates import Budget, caution, window_at
-from deployment.plan import Plan
 
 __all__ = ["EXIT_NOTHING_RUNS", "EXIT_STOPPED", "HELP", "configure", "run"]
 
@@ -214,6 +210,12 @@ def _wish(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
+    # What opens releases is loaded here alone: every other action should answer at once.
+    from deployment.deploy_outlook import changes, rate
+    from deployment.forecast import forecast
+    from deployment.gates import Budget, caution, window_at
+    from deployment.plan import Plan
+
     document = _ask(arguments, "deploy.plan", plan=_wish(arguments), by=_name(arguments))["plan"]
     plan = msgspec.convert(document["plan"], Plan)
     budget, now = msgspec.convert(document.get("budget", {}), Budget), time.time()
@@ -321,7 +323,19 @@ def _watch(arguments: argparse.Namespace, rollout: str) -> int:
 
 
 def _screen(arguments: argparse.Namespace) -> _Screen:
-    return _Screen("json" if arguments.json else "live" if sys.stdout.isatty() else "lines")
+    kind = "json" if arguments.json else "live" if sys.stdout.isatty() else "lines"
+
+    def steps(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """All of a rollout's history: between two looks it may have taken several steps."""
+        try:
+            found: list[dict[str, Any]] = _ask(arguments, "deploy.explain", rollout=document["id"])["rollout"][
+                "history"
+            ]
+        except (NodeError, RequestError):
+            return []  # the next look has them
+        return found
+
+    return _Screen(kind, steps)
 
 
 class _Screen:
@@ -329,10 +343,13 @@ class _Screen:
 
     Args:
         kind: `live`; `lines`: one for each step; `json`: one document for each change.
+        steps: Gives the history of a rollout.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, steps: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> None:
         self._kind = kind
+        self._steps = steps
+        self._told = 0
         self._last = ""
         self._live: Any = None
 
@@ -357,10 +374,18 @@ class _Screen:
             text = "\n".join([*lines, *([f"error: {trouble}"] if trouble else [])])
             self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
             return
-        if self._kind == "json":
-            line = json.dumps(document, default=str)
-        else:
-            line = trouble or (arms_text.step_line(document) if document else "nothing was ever rolled out here")
+        if self._kind == "lines" and document and not trouble:
+            fresh = self._steps(document)[self._told :]
+            self._told += len(fresh)
+            if fresh:
+                print("\n".join(arms_text.step_lines(fresh)), flush=True)
+            self._last = ""
+            return
+        line = (
+            json.dumps(document, default=str)
+            if self._kind == "json"
+            else trouble or "nothing was ever rolled out here"
+        )
         if line != self._last:
             self._last = line
             print(line, flush=True)

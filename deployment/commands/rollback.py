@@ -28,7 +28,6 @@ from ark.commands.approve import login_name
 from ark.errors import MessageError, NodeError, RequestError
 from ark.home import Home
 from ark.protocol import Code
-from deployment import emergency
 
 __all__ = ["HELP", "configure", "run"]
 
@@ -82,6 +81,8 @@ def _by_files(arguments: argparse.Namespace, by: str, reason: str, error: NodeEr
         raise error
     if not arguments.now:
         raise NodeError(str(error), hint="--now goes back without it, by the files of the home") from error
+    from deployment import emergency  # it loads what verifies releases
+
     home = Home(arguments.home)
     if not home.data.is_dir():
         raise NodeError(f"there is no home at {home.path}", hint="name it with --home or ARK_HOME")

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from ark.rollouts import is_stopped, rollout_series
-from deployment.arms_text import bar, status_lines, step_line
+from ark.node_series import rollout_series
+from ark.rollouts import is_stopped
+from deployment.arms_text import bar, status_lines
 from deployment.deploy_book import Kept
 from deployment.deploy_text import explanation_lines, history_lines, plan_lines, story_lines
 from deployment.forecast import forecast
@@ -106,7 +107,6 @@ def test_what_went_wrong_is_explained_with_an_example() -> None:
     assert history_lines([shown])[1].startswith("r1       rolled back  canary    joey bbbbbbbbbbbb -> aaaaaaaaaaaa")
     assert history_lines([]) == ["nothing was ever rolled out here"]
     assert status_lines(None, 0.0) == ["nothing was ever rolled out here"]
-    assert step_line(shown) == "r1 rolled back: five times the denials"
 
 
 def test_the_supervisors_status_has_it_in_two_lines() -> None:
