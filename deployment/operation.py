@@ -47,7 +47,7 @@ from deployment.rollout import conflict, step, undo_conflict
 from deployment.tasks import Tasks
 from deployment.tripwires import Look, Tripwires, check
 from deployment.verdict import Policy, Verdict
-from deployment.world import table_of
+from deployment.world import table_of, without_old_arms
 
 __all__ = ["Operation"]
 
@@ -457,11 +457,13 @@ class Operation:
         if made is None:
             if before is not None:
                 self._home.routes_file.unlink(missing_ok=True)
-        elif before is None or not _agree(before, made) or now - self._renewed_at >= 1.0:
+        else:
             if before is None or before.generation != made.generation:
                 self._book.begin_table(made.generation, made.rollout, made.roles.items())
-            write_table(self._home.routes_file, made)
-            self._renewed_at = now
+            made = without_old_arms(made, self.tree)
+            if before is None or not _agree(before, made) or now - self._renewed_at >= 1.0:
+                write_table(self._home.routes_file, made)
+                self._renewed_at = now
         if is_active(kept.rollout) or is_over(kept.rollout):
             chosen = self._note.roles if self._note is not None and self._note.is_chosen else {}
             permanent = {**wanted.permanent, **chosen}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
 
 from ark.equipment import ArmSpec
 from ark.routing import Declared, Route, Table, arm_name, pins
 from deployment.desired import Desired
 from deployment.releases import Release
 
-__all__ = ["table_of"]
+__all__ = ["table_of", "without_old_arms"]
 
 
 def table_of(
@@ -71,3 +74,27 @@ def table_of(
         same = before if before is not None and before.rollout == made.rollout else None
         kept = pins(same, made, {symbol: symbol for symbol in open_symbols})
     return Table(**{**{name: getattr(made, name) for name in Table.__struct_fields__}, "pins": dict(kept)})
+
+
+def without_old_arms(table: Table, tree: Iterable[Mapping[str, Any]]) -> Table:
+    """A table without the roles beside which another rollout's arms still stand, and without their arms.
+
+    They have the same names: what the old ones answer, and that they end, would be taken for the new ones' doing.
+
+    Args:
+        table: What is wanted.
+        tree: Each child of the tree.
+    """
+    known = {str(child["name"]): child["release"] for child in tree}
+    old = {
+        arm.role
+        for name, arm in table.arms.items()
+        if known.get(name, arm.equipment.digest) != arm.equipment.digest
+    }
+    if not old:
+        return table
+    return msgspec.structs.replace(
+        table,
+        roles={role: route for role, route in table.roles.items() if role not in old},
+        arms={name: arm for name, arm in table.arms.items() if arm.role not in old},
+    )
