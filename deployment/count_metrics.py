@@ -88,7 +88,10 @@ def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, sil
     """
     policy, both_ways = bar.policy, name == "counts.denied"
     limit = policy.late_limit if name in ("counts.late", "counts.slow") else policy.limit
-    controls = [arm for arm in ("baseline", "stable") if any(_share(each, arm) > 0 for each in segments)]
+    # Whoever never decided beside the canary (the stable one, where canary and baseline share all between them)
+    # says nothing about it, and must not be asked to confirm a difference either.
+    beside = [each for each in segments if each.canary_share > 0] or segments
+    controls = [arm for arm in ("baseline", "stable") if any(_share(each, arm) > 0 for each in beside)]
     figures = {
         arm: [_figures(name, getattr(each, arm)) for each in segments] for arm in ("canary", "baseline", "stable")
     }
