@@ -22,7 +22,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help start test lint docs screenshot seal unseal services chaos soak seeds bench rollouts clean
+.PHONY: help start test lint docs screenshot seal unseal services chaos soak seeds bench rollouts canaries clean
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -134,6 +134,10 @@ bench: $(VENV)/.installed-test ## measure, and print a table
 
 rollouts: $(VENV)/.installed-test ## simulate DEPLOYMENTS healthy rollouts (10000) and faulty ones, for half an hour; SEED
 	$(BIN)/python -m tests.benchmarks.rollouts --deployments $(DEPLOYMENTS) --seed $(SEED)
+
+canaries: $(VENV)/.installed-test ## bad releases, flips of all traffic and killing on real nodes, for half an hour; SEED
+	@$(PROTECT)
+	$(BIN)/python -m tests.rollout --seed $(SEED)
 
 clean: ## take away caches and build output; the environment and .ark/ stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -59,7 +59,7 @@ FAULTS = {
     "raises": "raise ValueError('planted')",
     "slow": "time.sleep(0.5)",
     "crashes": "os._exit(9)",
-    "leaks": "self.hoard.append(os.urandom(1 << 19))",
+    "leaks": "self.hoard.append(os.urandom(1 << 17))",
     # Joey's
     "wrong size": """
 if answer.setup is not None and answer.setup.position_size_pct:

@@ -1,0 +1,100 @@
+"""Rollouts on a real node under load, one after the other: the good one stays, the bad ones are gone at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.node import wait_until
+from tests.rollout.faults import LONG, UNCOMPARED, Planted, Row, first_live, play, traffic_after
+from tests.rollout.flips import flip
+from tests.rollout.kills import kill_once
+from tests.rollout.scene import Rollouts, percentile, rollouts
+
+pytest.importorskip("cyclonedx", reason="python -m pip install 'ark-runtime[releases]'")
+pytestmark = pytest.mark.timeout(180)
+
+SLOW_MACHINE_S = 3.0
+"""What is done at once may take so long where others use the machine."""
+
+
+@pytest.fixture(scope="module")
+def played() -> Iterator[Rollouts]:
+    with rollouts(seed=random.Random().randrange(1 << 30), rate=100.0) as one:
+        yield one
+
+
+def check(row: Row) -> None:
+    assert not row.differs, row
+
+
+def test_a_fault_in_live_traffic_takes_all_of_it_from_the_canary(played: Rollouts) -> None:
+    check(play(played, Planted("joey", "raises", why="usable answer")))
+
+
+def test_a_judge_that_lets_pass_what_the_graveyard_denies_is_overruled_and_gone(played: Rollouts) -> None:
+    check(play(played, Planted("hrm", "approves", settings=UNCOMPARED, why="nobody had approved")))
+
+
+def test_a_wrong_order_never_reaches_the_broker(played: Rollouts) -> None:
+    check(play(played, Planted("kenny", "wrong order", settings=UNCOMPARED, why="nobody had approved")))
+
+
+def test_a_good_release_becomes_permanent_and_can_be_undone(played: Rollouts) -> None:
+    release = played.plant("joey", "good")
+    began = time.time()
+    played.start("joey", release)
+    document = played.finish()
+    assert document["state"] == "permanent", document["last"]
+    wait_until(lambda: played.is_clean({"joey": release}), "joey runs it", 30.0)
+    arms = {each.arm for each in played.decided("joey", began)}
+    assert {"canary", "baseline", "stable"} <= arms
+    played.ask("deploy.undo", reason="the test goes on")
+    assert played.finish()["state"] == "rolled_back"
+    wait_until(lambda: played.is_clean({"joey": ""}), "joey runs what is installed", 30.0)
+
+
+def test_without_a_living_deploy_actor_the_canary_has_no_traffic_after_the_lease(played: Rollouts) -> None:
+    began = time.time()
+    played.start("joey", played.plant("joey", "good"), **LONG)
+    played.reach_share(50)
+    first_live(played, "joey", began)
+    pid = played.one.child("deployer")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: time.time() > played.leases[-1][1] + 0.5, "the lease has run out")
+        lease = played.leases[-1][1]
+        wait_until(lambda: len(played.decided("joey", lease + 0.5)) > 20, "Joey decides alone")
+        assert traffic_after(played.decided("joey", began), lease) < 0.1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    played.ask("deploy.abort", reason="seen enough")
+    assert played.finish()["state"] == "rolled_back"
+
+
+def test_whoever_is_killed_the_rollout_ends_legally(played: Rollouts) -> None:
+    release = played.plant("joey", "good")
+    killed = kill_once(played, release, ("deployer", "joey", "joey.canary"), delay_s=4.0)
+    assert not killed.differs, killed
+    assert not played.after_its_lease("joey")
+
+
+def test_all_traffic_goes_back_within_a_second_of_a_flip(played: Rollouts) -> None:
+    seen = flip(played, {role: played.plant(role, "good") for role in ("joey", "hrm")}, 10)
+    assert seen.decided > 50
+    assert percentile(seen.back_s, 0.9) < 1.0
+    assert max(seen.back_s) < SLOW_MACHINE_S
+
+
+def test_after_all_of_it_nothing_is_lost_doubled_or_out_of_order(played: Rollouts) -> None:
+    played.settle()
+    assert played.one.stop() == 0
+    ended = played.audit()
+    assert ended["executed"] > 50
+    assert not ended["failed"]
+    assert not ended["expired"]
