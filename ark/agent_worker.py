@@ -279,7 +279,7 @@ class AgentWorker:
         """Go by the routing table, and by which arms are there; take back what they are too late with."""
         changed = self._routes.look()
         table = self._routes.table
-        if changed and self._routes.fault:
+        if changed and self._routes.is_news:
             self._log.error("routes_unreadable", reason=self._routes.fault)
         route = None if table is None else table.route(self._duty.name, time.time())
         if route is None:

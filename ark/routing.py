@@ -208,6 +208,8 @@ class TableFile:
         self._seen: tuple[int, int] | None = None
         self.table: Table | None = None
         self.fault = ""
+        self.is_news = False
+        """Whether the last look found a fault that was not there before."""
 
     def look(self) -> bool:
         """Read the file if it is another one; say whether it was. What cannot be read is no table."""
@@ -220,11 +222,12 @@ class TableFile:
         if seen == self._seen:
             return False
         self._seen = seen
-        self.fault = ""
+        before, self.fault = self.fault, ""
         try:
             self.table = None if seen is None else read_table(self._path)
         except RoutingError as error:
             self.table, self.fault = None, error.message
+        self.is_news = bool(self.fault) and self.fault != before
         return True
 
 

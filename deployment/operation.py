@@ -27,7 +27,7 @@ from ark.protocol import Code
 from ark.routing import Table, TableFile, write_table
 from deployment.deploy_book import FILE, DeployBook, Kept
 from deployment.desired import Desired, desired, observed
-from deployment.emergency import Note, clear_note, read_note
+from deployment.emergency import Note, clear_note, go_back, read_note
 from deployment.hard_rules import since
 from deployment.judge import judge
 from deployment.observation import (
@@ -225,7 +225,7 @@ class Operation:
         plan = self._plan(order)
         kept = Kept(create(plan, time.time(), self._book.newest_generation))
         against = [each.rollout for each in self._book.all()]
-        document = document_of(kept, self._inputs_of(kept, ()), full=True)
+        document = document_of(kept, Inputs(budget=self._tasks.budget), full=True)
         return {**document, "conflict": conflict(plan, against), "plan": msgspec.to_builtins(plan)}
 
     def _begin(self, order: Order) -> dict[str, Any] | None:
@@ -271,10 +271,13 @@ class Operation:
         digest = self._digest(order.to)
         release, permanent = self._open(digest), self._permanent()
         roles = [role for role in (release.agents if digest else permanent) if role in permanent]
-        if self._kept is not None:
-            self._words.append(Word("abort", order.by, order.reason, at_once=order.now))
-            self.look()
-        self._make_permanent({role: release.equipment(role) for role in roles})
+        if self._kept is None:
+            self._make_permanent({role: release.equipment(role) for role in roles})
+        else:  # what was chosen stays, whatever the rollout's own way back would make permanent
+            chosen = dict.fromkeys(roles, digest)
+            name = self._kept.rollout.plan.id
+            go_back(self._home, Note(order.by, order.reason, time.time(), name, chosen, is_chosen=True))
+            self._heed_note()
         self._say_up(
             say="event",
             kind="rollback",
@@ -362,6 +365,8 @@ class Operation:
             self._reply(Reply(number, {"text": answer.text, "rollout": self._document(kept)}))
         else:
             self._reply(Reply(number, code=Code.REFUSED, message=answer.text))
+            if kept.rollout.state == "plan":  # nobody asked for a plan that waits
+                self._words.append(Word("abort", why=answer.text))
 
     def _inputs_of(self, kept: Kept, words: Sequence[Word]) -> Inputs:
         """What is so at this moment."""

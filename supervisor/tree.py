@@ -465,7 +465,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         Nobody has to tell: where the lease of the table has run out, what stands in it is not wanted any more.
         """
         assert self._duty is not None
-        if self._routes.look() and self._routes.fault:
+        if self._routes.look() and self._routes.is_news:
             self._own_log.error("routes_unreadable", reason=self._routes.fault)
         if self._duty.options.get("houses_arms"):
             self._arrange_arms()
