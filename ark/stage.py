@@ -474,6 +474,7 @@ class _Batch:
         stage.context.at(envelope, received_ns)
         message = stage._decoder.decode(envelope.payload)
         trials = stage.trials
+        track = trials.own_track
         if stage._is_whole:
             stage._newest.append((envelope.trace_id, envelope.symbol, envelope.payload))
         if not trials.active or own:
@@ -490,10 +491,12 @@ class _Batch:
                 return
             stage._note(envelope.trace_id, "handle")
             answer = stage.agent.handle(message, stage.context)
-            if case is not None:
+            if case is None:  # no arm could have decided it, so how it ends says nothing about any
+                track = ""
+            else:
                 proposed = stage.agent.proposed(answer)
                 self.outgoing.extend(trials.give(envelope, case, received_ns, OWN, now, own=proposed))
-        self._answer(_Place(envelope, received_ns, "", trials.own_track), answer)
+        self._answer(_Place(envelope, received_ns, "", track), answer)
 
     def proposal(self, envelope: Envelope) -> None:
         """Adopt what an arm proposes for a signal of its own; decide here what it failed on."""

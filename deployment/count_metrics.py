@@ -176,7 +176,9 @@ def _guard(role: str, segments: Sequence[Segment], bar: Bar) -> Metric:
     """
     policy, splits = bar.policy, []
     for segment in segments:
-        own, arms = segment.canary, (segment.canary, segment.baseline, segment.stable)
+        own = segment.canary
+        # Nobody counts what the role's own process answers: its outcomes alone would be too many.
+        arms = [each for each in (segment.canary, segment.baseline, segment.stable) if each.trials]
         if policy.split == "signal":
             splits.append(Split(segment.canary_share, sum(each.trials for each in arms), own.trials))
         else:
