@@ -418,7 +418,7 @@ def test_at_the_bound_the_door_is_busy_and_says_when_to_come_again(narrow: Node)
 
 def test_waiting_questions_are_bounded(narrow: Node) -> None:
     with Wire(narrow.gateway, SNDHWM=0, RCVHWM=0) as wire:
-        frame = msgpack.packb({"op": "outcome", "trace_id": HELD, "timeout_ms": 1_500})
+        frame = msgpack.packb({"op": "outcome", "trace_id": HELD, "timeout_ms": 5_000})
         for _ in range(10_001):
             wire.socket.send(frame)
         assert wire.receive()["error"]["code"] == "busy"

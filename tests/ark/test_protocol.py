@@ -162,7 +162,8 @@ def test_a_role_may_do_what_is_its_own_and_nothing_else(op: str, role: Role) -> 
 def test_what_each_role_may_do() -> None:
     allowed = {role: {op for op, roles in OPERATIONS.items() if role in roles} for role in Role}
 
-    assert allowed[Role.INJECTOR] == {"inject", "outcome", "trace", "status"}
+    looking = {"deploy.status", "deploy.explain", "deploy.history"}
+    assert allowed[Role.INJECTOR] == {"inject", "outcome", "trace", "status"} | looking
     assert allowed[Role.OPERATOR] >= allowed[Role.INJECTOR] | {"halt", "resume", "isolate", "approve", "held"}
     assert {op for op in allowed[Role.DEPLOYER] if not op.startswith(("deploy.", "rollback"))} == {
         "outcome",

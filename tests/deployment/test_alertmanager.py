@@ -112,8 +112,14 @@ def told_of(url: str, firing: list[dict[str, str]]) -> dict[str, set[str]]:
         done = [each for each in found if each["status"]["state"] != "unprocessed"]
         return done if len(done) == len(firing) else []
 
+    def explained() -> list[dict[str, Any]]:
+        """Once the causes count: they are taken in beside what they explain, and not before it."""
+        done = looked_at()
+        muted = {each["labels"]["instance"] for each in done if each["status"]["inhibitedBy"]}
+        return done if {"gone", "halted"} <= muted else []
+
     told: dict[str, set[str]] = {}
-    for each in wait_until(looked_at, "every alert was looked at", within_s=30.0):
+    for each in wait_until(explained, "every alert was looked at", within_s=30.0):
         if not each["status"]["inhibitedBy"]:
             told.setdefault(each["labels"]["instance"], set()).add(each["labels"]["alertname"])
     return told
