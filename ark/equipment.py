@@ -7,13 +7,13 @@ Erlang/OTP does after a restart that nobody made permanent.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from ark.errors import ArkError, BootError, RoutingError
+from ark.files import replace_file
 from ark.home import Home
 from ark.host import load_object
 
@@ -115,16 +115,4 @@ def verify_release(home: Home, equipment: Equipment) -> None:
 def write_permanent_releases(path: Path, roles: Mapping[str, Equipment]) -> None:
     """Replace the file, so that it is the old one or the new one whatever happens, also to the machine."""
     content = msgspec.json.format(msgspec.json.encode(_Permanent(dict(roles)))) + b"\n"
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, content, durable=True)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ark.errors import FlagError
+from ark.files import replace_file
 from ark.flags import LARGEST, Body, Signed, check, read
 from ark.home import Home
 
@@ -223,7 +224,7 @@ def write(home: Home, content: bytes) -> None:
         FlagError: It cannot be written.
     """
     try:
-        _replace(home.path / FILE, content)
+        replace_file(home.path / FILE, content, durable=True)
     except OSError as error:
         raise FlagError(
             f"cannot write {home.path / FILE}: {error.strerror}", hint="make room, or see its mode"
@@ -233,16 +234,7 @@ def write(home: Home, content: bytes) -> None:
 def _keep(home: Home, signed: Signed) -> None:
     """Keep what counts for the next start. Where that fails, the next start reads the file itself."""
     with suppress(OSError):
-        _replace(home.data / GOOD, msgspec.json.encode(signed))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+        replace_file(home.data / GOOD, msgspec.json.encode(signed), durable=True)
 
 
 def _stat(path: Path) -> tuple[int, int, int] | None:

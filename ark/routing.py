@@ -23,6 +23,7 @@ from msgspec import Meta
 
 from ark.equipment import ArmSpec, Equipment
 from ark.errors import RoutingError
+from ark.files import replace_file
 
 __all__ = [
     "ARMS",
@@ -236,13 +237,7 @@ _decoder = msgspec.json.Decoder(Table)
 
 def write_table(path: Path, table: Table) -> None:
     """Put a table in force: every process sees the old one or the new one, and nothing between."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, msgspec.json.encode(table))
-    finally:
-        os.close(descriptor)
-    fresh.replace(path)
+    replace_file(path, msgspec.json.encode(table), durable=False)
 
 
 def read_table(path: Path) -> Table | None:

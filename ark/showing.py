@@ -5,13 +5,14 @@ A file and no message, because whoever looks may come later than what is shown, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from ark.files import replace_file
 
 __all__ = ["Showing", "shown"]
 
@@ -50,7 +51,9 @@ class Showing:
         for name, content in list(self._waiting.items()):
             if self._written.get(name) != content:
                 try:
-                    _replace(self._path(name), content)
+                    replace_file(
+                        self._path(name), content, durable=False
+                    )  # after a power cut there is nobody to look at it
                 except OSError:
                     continue
                 self._written[name] = content
@@ -62,12 +65,3 @@ def shown(path: Path) -> Any:
     with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode(path.read_bytes())
     return None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Without waiting for the disk: after a power cut there is nobody who would look at it."""
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:  # all of it, or an error: a disk that is full takes a part
-        file.write(content)
-    fresh.replace(path)

@@ -12,10 +12,8 @@ looks again: it finds the note, and goes back itself. So the note is there befor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -24,6 +22,7 @@ import msgspec
 from ark import interventions
 from ark.equipment import INSTALLED, Equipment, permanent_releases, write_permanent_releases
 from ark.errors import ArkError, JournalError, NodeError
+from ark.files import replace_file
 from ark.home import Home
 from ark.journal import open_for_reading
 from ark.rollouts import read_rollout
@@ -94,7 +93,7 @@ def go_back(home: Home, note: Note) -> list[str]:
     """
     troubles = []
     try:
-        _write(home.data / NOTE, msgspec.json.format(msgspec.json.encode(note)) + b"\n")
+        replace_file(home.data / NOTE, msgspec.json.format(msgspec.json.encode(note)) + b"\n", durable=True)
     except OSError as error:
         why = error.strerror or error
         troubles.append(f"the deploy actor cannot be told ({why}): `supervisor stop deployer` before it goes on")
@@ -177,14 +176,3 @@ def _equipment(home: Home, role: str, digest: str, known: Mapping[str, Equipment
     if role in known and known[role].digest == digest:
         return known[role]
     return open_release(home, digest).equipment(role)
-
-
-def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    fresh.replace(path)

@@ -21,6 +21,7 @@ from ark.config import Config
 from ark.deploy_desk import Order, Reply
 from ark.equipment import Equipment, permanent_releases, write_permanent_releases
 from ark.errors import ArkError, ConfigError
+from ark.files import replace_file
 from ark.home import Home
 from ark.logger import of_process
 from ark.protocol import Code
@@ -502,10 +503,8 @@ class Operation:
         content = msgspec.json.encode(self._document(kept))
         if content != self._shown:
             self._shown = content
-            fresh = self._home.rollout_file.with_suffix(".new")
             with suppress(OSError):  # on a full disk nobody sees it, and it goes on
-                fresh.write_bytes(content)
-                fresh.replace(self._home.rollout_file)
+                replace_file(self._home.rollout_file, content, durable=False)
 
 
 def _has_moved(before: Rollout, after: Rollout) -> bool:

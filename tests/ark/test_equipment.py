@@ -40,7 +40,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "write", full)
+        patched.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             write_permanent_releases(path, {})
     assert permanent_releases(path) == {"joey": JOEY}

@@ -105,7 +105,7 @@ def test_where_there_is_nothing_to_go_back_from_nothing_is_done(home: Home) -> N
 
 
 def test_a_disk_that_takes_no_note_does_not_keep_the_traffic_away(home: Home) -> None:
-    (home.data / "rollback.new").mkdir()
+    (home.data / NOTE).mkdir()  # nothing can take its place
 
     (trouble,) = back(home)
 
