@@ -37,7 +37,10 @@ def explain(rollout: Rollout, inputs: Inputs, rate: float = 0.0) -> list[str]:
     lines = [f"{describe(rollout)} is {WORDS[rollout.state]}."]
     if rollout.here == "stage":
         lines.append(f"The canary's share is {rollout.share:g} %.")
-    last = next((each for each in reversed(rollout.history) if not each.is_note), None)
+    steps = [each for each in reversed(rollout.history) if not each.is_note]
+    if rollout.state == "rolled_back":  # who began the way back is the reason, and not who came to its end
+        steps = [each for each in steps if each.target == "aborting"] or steps
+    last = steps[0] if steps else None
     if last is not None and len(rollout.history) > 1:
         lines.append(f"It came here from {last.source} because {last.why} (by {last.by}).")
         if last.evidence:
@@ -45,7 +48,7 @@ def explain(rollout: Rollout, inputs: Inputs, rate: float = 0.0) -> list[str]:
     if rollout.rollback is not None and rollout.state == "aborting":
         lines.append(f"It is at the step {rollout.rollback.phase!r} of the way back.")
     lines += [f"On the way back: {each}." for each in rollout.troubles]
-    if rollout.plan.strategy == "aa" and rollout.rollback is not None:
+    if rollout.plan.strategy == "aa" and rollout.rollback is not None and last is not None and last.by == "judge":
         lines.append(
             "Both arms run the same release: what was found is no release's fault, but the judge's settings' or the"
             " system's."

@@ -48,6 +48,17 @@ def test_it_says_why_it_was_rolled_back_and_by_whom() -> None:
     assert "no release's fault" in text
 
 
+def test_whoever_led_it_back_is_named_at_its_end_too_and_the_judge_is_not_blamed_for_it() -> None:
+    world = World(a_plan(strategy="aa"))
+    world.verdict = PASS
+    world.until("shadow")
+    world.say("abort", by="ada", why="a walk")
+    world.end()
+    text = "\n".join(explain(world.rollout, world.inputs()))
+    assert "because a walk (by ada)" in text
+    assert "no release's fault" not in text
+
+
 @pytest.mark.parametrize(
     ("verdict", "rate", "expected"),
     [
