@@ -12,12 +12,12 @@ from typing import Any
 
 import msgpack
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from ark.errors import ClientKeyError, NodeError, RequestError
 from ark.home import Home, default_home
 from ark.key_file import KeyFile, read_key_file
 from ark.protocol import LARGEST_MESSAGE, MOST_HELD, Code
+from ark.wire import monitor_event
 
 __all__ = ["Client"]
 
@@ -403,8 +403,7 @@ class _Connection:
         while True:
             ready = dict(self._poller.poll(max(0, int((until - time.monotonic()) * 1000))))
             if self._monitor in ready:
-                event = parse_monitor_message(self._monitor.recv_multipart())
-                self._judge(event["event"], event["value"])
+                self._judge(*monitor_event(self._monitor.recv_multipart()))
             if self.socket in ready:
                 return True
             if time.monotonic() >= until:

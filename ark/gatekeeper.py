@@ -14,11 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from ark.key_book import KeyBook
 from ark.keys import DOORS, Book, Caller, Refusal, judge_failure, judge_handshake
-from ark.wire import Guard, most_connections
+from ark.wire import Guard, monitor_event, most_connections
 
 __all__ = ["Gatekeeper"]
 
@@ -145,10 +144,10 @@ class Gatekeeper:
     def _hear(self, ear: zmq.Socket[bytes], monitor: _Monitor) -> None:
         for _ in range(_DRAIN):
             try:
-                event = parse_monitor_message(ear.recv_multipart(zmq.NOBLOCK))
+                event, value = monitor_event(ear.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 return
-            refusal = monitor.hear(event["event"], event["value"])
+            refusal = monitor.hear(event, value)
             if refusal is not None:
                 self._refuse(refusal)
 

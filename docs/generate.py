@@ -43,6 +43,9 @@ from deployment.verdict import METRICS, Policy
 from graveyard import RULES, Rule
 
 FOLDER = Path(__file__).parent
+WHOLE = "configuration.md"
+PAGES = (WHOLE, "protocol.md", "rules.md", "operations.md", "judging.md")
+"""The first is generated as a whole, of the others some parts are."""
 HEAD = """\
 # Configuration
 
@@ -92,17 +95,13 @@ PLACES = {
 
 def main() -> None:
     """Write every page anew."""
-    for path, text in pages().items():
-        path.write_text(text, encoding="utf-8")
+    for name in PAGES:
+        (FOLDER / name).write_text(page(name), encoding="utf-8")
 
 
-def pages() -> dict[Path, str]:
-    """Each page with generated parts, as it should read."""
-    filled = {
-        FOLDER / name: fill((FOLDER / name).read_text(encoding="utf-8"))
-        for name in ("protocol.md", "rules.md", "operations.md", "judging.md")
-    }
-    return {FOLDER / "configuration.md": configuration(), **filled}
+def page(name: str) -> str:
+    """A page with generated parts, as it should read."""
+    return configuration() if name == WHOLE else fill((FOLDER / name).read_text(encoding="utf-8"))
 
 
 def configuration() -> str:

@@ -232,7 +232,8 @@ def test_an_operator_in_a_hurry_is_told_to_wait_and_does_no_harm(tree: Node, cli
     with Wire(f"ipc://{tree.home.socket('operator')}", RCVHWM=0) as hurried:
         for _ in range(500):
             hurried.socket.send(frame)
-        replies = [hurried.receive() for _ in range(60)]
+        replies = [hurried.receive() for _ in range(500)]
+    assert any(reply["ok"] for reply in replies)
     assert all(reply["ok"] or reply["error"]["code"] == "busy" for reply in replies)
     works(client)
     assert pids(tree) == before
