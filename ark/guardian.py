@@ -41,7 +41,7 @@ from ark.topology import ROOT, longest_stop_s, tree
 
 __all__ = ["Guardian"]
 
-_PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gateway", "ark.exporter")
+_PRELOADED = ("zmq", "msgspec", "apsw", "numpy", "ark.agent_worker", "ark.gateway")
 """Imported once, before the first fork, so that neither a start nor a restart pays for it. No agent code."""
 _STOP_S = 4.0
 _REBUILD_PERIOD_S = 60.0
@@ -135,7 +135,7 @@ class Guardian:
             self._check_ports()
             self._make_room()
             self._check_seal()
-            _preload()
+            _preload(*_PRELOADED, *(["ark.exporter"] if self._config.metrics.enabled else []))
             self._open_terminal()
             self._start(engine, incarnation=1)
             self._watch(engine, wake)
@@ -441,9 +441,9 @@ def _widen_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _preload() -> None:
+def _preload(*modules: str) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    for name in _PRELOADED:
+    for name in modules:
         try:
             importlib.import_module(name)
         except ImportError as error:

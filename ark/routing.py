@@ -2,7 +2,8 @@
 
 Beside the process of an agent (the role) may stand two arms: `canary`, from a new release, and `baseline`, a
 process as fresh from the permanent one. The deploy actor writes the table, every role reads it, and a lease bounds
-it: when nobody renews the lease, each role decides alone again, without having to be told.
+it: when nobody renews the lease, each role decides alone again, without having to be told. A lease that ends later
+than any that is given stems from before the clock was set back, and counts no more.
 
 The share of an arm only moves a border: a key keeps its place between 0 and 1 for the whole rollout, the canary has
 what lies below its share, the baseline what lies above 1 minus its own. What is the canary's at 10 % is its own at
@@ -29,6 +30,7 @@ __all__ = [
     "ARMS",
     "BASELINE",
     "CANARY",
+    "LEASE_S",
     "OWN",
     "Declared",
     "Route",
@@ -47,6 +49,11 @@ BASELINE = "baseline"
 ARMS = (CANARY, BASELINE)
 OWN = ""
 """Stands for the role's own process."""
+
+LEASE_S = 5.0
+"""How long a table counts without being renewed."""
+_SKEW_S = 1.0
+"""A clock that is set back by less is kept right, rather than wrong before."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 _PLACES = 1 << 64
@@ -121,17 +128,21 @@ class Table(msgspec.Struct, frozen=True):
     arms: dict[str, ArmSpec] = {}
     provisional: dict[str, Equipment] = {}
 
+    def is_in_force(self, now: float) -> bool:
+        """Whether the lease is running."""
+        return 0 < self.lease_until - now <= LEASE_S + _SKEW_S
+
     def wanted_arms(self, now: float) -> Mapping[str, ArmSpec]:
         """The arms that are to run now."""
-        return self.arms if now < self.lease_until else {}
+        return self.arms if self.is_in_force(now) else {}
 
     def equipment(self, role: str, now: float) -> Equipment | None:
         """What a role is to run from now, where that is not its permanent release."""
-        return self.provisional.get(role) if now < self.lease_until else None
+        return self.provisional.get(role) if self.is_in_force(now) else None
 
     def route(self, role: str, now: float) -> Route | None:
         """The role's route, or None where it decides alone."""
-        return self.roles.get(role) if now < self.lease_until else None
+        return self.roles.get(role) if self.is_in_force(now) else None
 
     def arm(self, role: str, symbol: str, key: str, now: float) -> str:
         """Who decides a signal of that role.

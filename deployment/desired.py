@@ -7,13 +7,12 @@ from typing import Literal
 
 import msgspec
 
+from ark.routing import LEASE_S
 from deployment.progress import Inputs, Rollout, is_over
 from deployment.samples import Segment
 
-__all__ = ["LEASE_S", "Desired", "Shares", "Table", "Task", "desired", "is_so", "observed", "shares"]
+__all__ = ["Desired", "Shares", "Table", "Task", "desired", "is_so", "observed", "shares"]
 
-LEASE_S = 5.0
-"""How long a routing table counts without being renewed."""
 _BOTH = frozenset(("shadow", "baseline", "stage", "promoting", "bake"))
 
 

@@ -33,7 +33,7 @@ from ark.message import (
     pack,
     unpack,
 )
-from ark.routing import CANARY, Route, Table, arm_name
+from ark.routing import CANARY, LEASE_S, Route, Table, arm_name
 from ark.stage import Stage
 from graveyard import Limits
 from tests.strangers import changed
@@ -55,11 +55,17 @@ class Line:
         self.stages = {name: self._stage(name, agent) for name, agent in CREW.items()}
         self.arm = Arm(CANARY, role, CREW[role](), self._context(role, {}))
         self.arm.setup()
-        table = Table(1, "r", 1e12, roles={role: Route(canary=1.0, patience_s=0.5)})
         self.stages[role].trials.record = self
-        list(self.stages[role].turn(table, frozenset((CANARY,)), self.now_ns))
+        self.pass_time(0.0)
         for name in NAMES:
             self.pass_on(name)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, in which the lease is renewed."""
+        self.clock += seconds
+        route = Route(canary=1.0, patience_s=0.5)
+        table = Table(1, "r", self.clock + LEASE_S, roles={self.role: route})
+        list(self.stages[self.role].turn(table, frozenset((CANARY,)), self.now_ns))
 
     def begin(self, generation: int) -> None:
         return
@@ -119,7 +125,7 @@ class Line:
 
     def take(self, signal: Signal, seq: int, die: random.Random) -> Envelope:
         """Send a signal down the line; give what comes out for the gateway."""
-        self.clock += 2.0  # whoever was sick is well again
+        self.pass_time(2.0)  # whoever was sick is well again
         envelope, name = Envelope(WORK, signal.trace_id, signal.symbol, seq, 1, 1, encode(signal)), "kyle"
         while True:
             self.feed(name, envelope)
@@ -129,7 +135,7 @@ class Line:
                 self.feed(name, self.lie(sent[0][1], die))
                 sent = self.pass_on(name)
                 if not sent:
-                    self.clock += 1.0
+                    self.pass_time(1.0)
                     list(self.stages[name].overtake(self.now_ns))
                     sent = self.pass_on(name)
             ((name, envelope),) = [each for each in sent if each[1].kind != TRIAL]

@@ -38,7 +38,7 @@ def plan(name: str, direction: Direction, price: float, facts: dict[str, Any], *
     st.one_of(st.none(), st.floats(0.1, 3.0)),
     st.one_of(st.none(), st.floats(0.1, 3.0)),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_plan_keeps_its_promises(
     pattern: Pattern, price: float, parts: dict[str, float], stop: float | None, target: float | None
 ) -> None:

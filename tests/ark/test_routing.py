@@ -16,6 +16,7 @@ from ark.errors import RoutingError
 from ark.routing import (
     BASELINE,
     CANARY,
+    LEASE_S,
     OWN,
     Route,
     Table,
@@ -34,7 +35,7 @@ shares = st.floats(0, 1)
 
 
 def table(canary: float = 0.0, baseline: float = 0.0, **more: object) -> Table:
-    return Table(1, "r1", 100.0, "salt", roles={"joey": Route(canary, baseline)}, **more)  # type: ignore[arg-type]
+    return Table(1, "r1", LEASE_S, "salt", roles={"joey": Route(canary, baseline)}, **more)  # type: ignore[arg-type]
 
 
 def mine(made: Table, arm: str) -> set[str]:
@@ -86,11 +87,18 @@ def test_shares_above_one_together_are_refused() -> None:
 
 def test_when_the_lease_is_over_and_for_roles_that_it_does_not_name_the_table_says_nothing() -> None:
     made = table(1.0)
-    assert made.arm("joey", "S1", "S1", 99.9) == CANARY
-    assert made.arm("joey", "S1", "S1", 100.0) == OWN
+    assert made.arm("joey", "S1", "S1", LEASE_S - 0.1) == CANARY
+    assert made.arm("joey", "S1", "S1", LEASE_S) == OWN
     assert made.arm("hrm", "S1", "S1", 0.0) == OWN
-    assert made.wanted_arms(100.0) == {}
-    assert made.equipment("joey", 100.0) is None
+    assert made.wanted_arms(LEASE_S) == {}
+    assert made.equipment("joey", LEASE_S) is None
+
+
+def test_a_lease_from_before_the_clock_was_set_back_counts_no_more() -> None:
+    made = table(1.0)
+    assert made.arm("joey", "S1", "S1", -0.5) == CANARY
+    assert made.arm("joey", "S1", "S1", -3600.0) == OWN
+    assert not made.is_in_force(-3600.0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ark.agent import Agent, Context
 from ark.context import StageContext
 from ark.errors import ProposalError
 from ark.message import PROPOSAL, TRIAL, WORK, Envelope, Proposed, Trial, encode
-from ark.routing import ARMS, BASELINE, CANARY, Route, Table, arm_name
+from ark.routing import ARMS, BASELINE, CANARY, LEASE_S, Route, Table, arm_name
 from ark.stage import Stage
 
 ROLE = "beta"
@@ -64,13 +64,21 @@ class World:
         self.stage = Stage(Role(), context, successor="omega", journal=None, epoch=1)
         self.stage.setup()
         self.now_ns = 0
+        self.in_force: tuple[Route, frozenset[str]] | None = None
         self.accepted: list[Envelope] = []
         self.asked: dict[str, list[Envelope]] = {arm: [] for arm in ARMS}
         self.sent: list[int] = []
 
     def turn(self, canary: float, baseline: float, up: frozenset[str]) -> None:
-        route = Route(canary, min(baseline, 1 - canary))
-        self._run(self.stage.turn(Table(1, "r", 1e9, "salt", roles={ROLE: route}), up, self._clock))
+        self.in_force = Route(canary, min(baseline, 1 - canary)), up
+        self._renew()
+
+    def _renew(self) -> None:
+        """Give the lease a new length, as the deploy actor does."""
+        if self.in_force is not None:
+            route, up = self.in_force
+            table = Table(1, "r", self.now_ns / 1e9 + LEASE_S, "salt", roles={ROLE: route})
+            self._run(self.stage.turn(table, up, self._clock))
 
     def signal(self, symbol: str, *, is_case: bool = True) -> None:
         seq = len(self.accepted) + 1
@@ -92,9 +100,11 @@ class World:
 
     def wait(self, seconds: float) -> None:
         self.now_ns += int(seconds * 1e9)
+        self._renew()
         self._run(self.stage.overtake(self._clock))
 
     def end(self) -> None:
+        self.in_force = None
         self._run(self.stage.turn(None, frozenset(), self._clock))
 
     def _take(self, envelope: Envelope) -> None:

@@ -260,7 +260,7 @@ def _alive(age_s: float | None) -> bool:
     return age_s is not None and 0 <= age_s <= 3
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(situations)
 def test_no_action_that_breaks_a_limit_is_ever_approved(situation: Given) -> None:
     action, account, known = situation

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ark.equipment import INSTALLED, ArmSpec
-from ark.routing import ARMS, Route, Table, arm_name, write_table
+from ark.routing import ARMS, LEASE_S, Route, Table, arm_name, write_table
 from deployment.releases import open_release
 from tests.node import wait_until
 from tests.rollout.scene import Rollouts
 
 __all__ = ["Flips", "flip"]
-
-LEASE_S = 5.0
 
 
 class Flips(NamedTuple):
