@@ -11,7 +11,8 @@ import msgspec
 from ark.journal import open_database
 from ark.routing import Route
 from deployment.progress import Rollout, is_over
-from deployment.samples import Facts
+from deployment.samples import Facts, Sightings
+from deployment.tripwires import Look
 
 __all__ = ["DeployBook", "Kept", "Shares"]
 
@@ -34,6 +35,8 @@ class Kept(msgspec.Struct):
     Attributes:
         rollout: How far it is.
         facts: What was seen of its processes.
+        sightings: What they were like when they were seen last.
+        looks: What the tripwires saw, where those judge.
         revision: The Mutable Core's revision before the release ran for good, None before that.
         evidence: The last verdict, as JSON, with all its figures.
         examples: Counter-examples that were seen, as JSON.
@@ -44,6 +47,8 @@ class Kept(msgspec.Struct):
 
     rollout: Rollout
     facts: Facts = Facts()
+    sightings: Sightings = Sightings()
+    looks: tuple[Look, ...] = ()
     revision: int | None = None
     evidence: msgspec.Raw = msgspec.Raw(b"null")
     examples: msgspec.Raw = msgspec.Raw(b"[]")

@@ -35,8 +35,12 @@ def since(facts: Facts, seen: Facts) -> Facts:
     def later(now: dict[str, int], then: dict[str, int]) -> dict[str, int]:
         return {arm: max(0, count - then.get(arm, 0)) for arm, count in now.items()}
 
+    before = facts.crashes_before_promotion
     return msgspec.structs.replace(
-        facts, quarantined=later(facts.quarantined, seen.quarantined), crashes=later(facts.crashes, seen.crashes)
+        facts,
+        quarantined=later(facts.quarantined, seen.quarantined),
+        crashes=later(facts.crashes, seen.crashes),
+        crashes_before_promotion=None if before is None else later(before, seen.crashes),
     )
 
 
@@ -67,13 +71,29 @@ def _quarantine(facts: Facts) -> Iterator[Rule]:
 
 
 def _crashes(facts: Facts, policy: Policy) -> Iterator[Rule]:
-    """Several crashes of the canary alone roll it back."""
-    control = _control(facts.crashes)
-    canary, other = facts.crashes.get("canary", 0), facts.crashes.get(control, 0)
-    if canary >= policy.crashes and other == 0:
-        yield Rule("crashes", "fail", f"the canary's process crashed {_times(canary)}, and the {control}'s never")
-    elif max(canary, other) >= policy.crashes:
-        why = f"the canary's process crashed {_times(canary)} and the {control}'s {_times(other)}"
+    """Several crashes of the canary alone roll it back.
+
+    One is enough once the roles' own processes run the release: what crashes then has signals in its hands, and
+    not only copies of them. It is one since then that counts; what it was allowed before, it was allowed.
+    """
+    found = list(_crashed(facts.crashes, policy.crashes, ""))
+    if facts.crashes_before_promotion is not None:
+        before = facts.crashes_before_promotion
+        later = {arm: count - before.get(arm, 0) for arm, count in facts.crashes.items()}
+        if later.get("canary", 0) > 0:
+            found += _crashed(later, 1, " since its promotion")
+    yield from sorted(found, key=lambda rule: rule.answer != "fail")[:1]
+
+
+def _crashed(crashes: dict[str, int], limit: int, when: str) -> Iterator[Rule]:
+    """The answer to these crashes, where canary or control has as many as the limit."""
+    control = _control(crashes)
+    canary, other = crashes.get("canary", 0), crashes.get(control, 0)
+    if canary >= limit and other == 0:
+        why = f"the canary's process crashed {_times(canary)}{when}, and the {control}'s never"
+        yield Rule("crashes", "fail", why)
+    elif max(canary, other) >= limit:
+        why = f"the canary's process crashed {_times(canary)}{when} and the {control}'s {_times(other)}"
         yield Rule("crashes", "undecided", why)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from ark.showing import shown
 from ark.tally import tracks_in
 from ark.trial_page import Row, differences_in, read_rows
 from deployment.deploy_book import Shares
-from deployment.samples import Counts, Difference, Facts, Pairs, Segment
+from deployment.samples import Counts, Difference, Facts, Pairs, Segment, Sightings, Weight
 
 __all__ = [
     "ARMS",
@@ -27,6 +27,7 @@ __all__ = [
     "differences",
     "followed",
     "open_positions",
+    "resident_bytes",
     "segments",
     "unapproved",
 ]
@@ -141,69 +142,107 @@ def open_positions(home: Home) -> list[str]:
     return sorted({str(each.get("symbol", "")) for each in positions if isinstance(each, dict)} - {""})
 
 
+def resident_bytes(pid: int) -> int | None:
+    """How much memory a process holds; None where it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return None
+
+
 class Watcher:
     """How the processes of a rollout do, from the tree as the supervisors tell it.
 
     Args:
         facts: What was seen before.
+        sightings: What the next look is compared with. Both are kept together, so that who watches may be
+            started anew and counts nothing twice.
     """
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, sightings: Sightings) -> None:
         self.facts = facts
-        self._states: dict[str, str] = {}
-        self._restarts: dict[str, int] = {}
+        self.sightings = sightings
 
     def see(self, tree: Sequence[Mapping[str, Any]], roles: Iterable[str], own: str = "stable") -> None:
         """Take in each child of the tree.
 
         Args:
-            tree: Each child.
+            tree: Each child; empty where nobody has told of it yet.
             roles: The agents that the rollout is about.
             own: As what their own processes count: `canary` once they run the new release.
         """
+        if not tree:
+            return
         known = {str(child["name"]): child for child in tree}
+        states, counted = dict(self.sightings.states), dict(self.sightings.crashes)
         quarantined, crashes = dict(self.facts.quarantined), dict(self.facts.crashes)
+        before_promotion = self.facts.crashes_before_promotion
+        if own == "canary" and before_promotion is None:
+            before_promotion = dict(crashes)
         for role in roles:
             for arm in ARMS:
                 name = role if arm == "stable" else arm_name(role, arm)
                 counts = own if arm == "stable" else arm
                 child = known.get(name)
                 if child is None:
-                    self._states.pop(name, None)
-                    self._restarts.pop(name, None)
+                    states.pop(name, None)
+                    counted.pop(name, None)
                     continue
-                state, restarts = str(child["state"]), int(child["restarts"])
-                if state == "isolated" and self._states.get(name, state) != "isolated":
+                state, now = str(child["state"]), int(child["crashes"])
+                if state == "isolated" and states.get(name, state) != "isolated":
                     quarantined[counts] = quarantined.get(counts, 0) + 1
-                before = self._restarts.get(name, restarts if arm == "stable" else 0)
-                meant = arm == "stable" and "to run from release" in (child.get("reason") or "")
-                if restarts > before and not meant:
-                    crashes[counts] = crashes.get(counts, 0) + restarts - before
-                self._states[name], self._restarts[name] = state, restarts
-        self.facts = msgspec.structs.replace(self.facts, quarantined=quarantined, crashes=crashes)
+                before = counted.get(name, now if arm == "stable" else 0)
+                # Who counts fewer than before is counted by a new supervisor, from nothing.
+                more = now - before if now >= before else now
+                if more:
+                    crashes[counts] = crashes.get(counts, 0) + more
+                states[name], counted[name] = state, now
+        self.sightings = msgspec.structs.replace(self.sightings, states=states, crashes=counted)
+        self.facts = msgspec.structs.replace(
+            self.facts, quarantined=quarantined, crashes=crashes, crashes_before_promotion=before_promotion
+        )
 
-    def weigh(self, tree: Sequence[Mapping[str, Any]], roles: Iterable[str], now: float) -> None:
+    def weigh(
+        self,
+        tree: Sequence[Mapping[str, Any]],
+        roles: Iterable[str],
+        now: float,
+        *,
+        resident: Callable[[int], int | None] = resident_bytes,
+    ) -> None:
         """Take in how much memory the arms hold.
+
+        Only roles both of whose arms are warm are weighed, and anew from the beginning where either has another
+        process than before: canary and baseline are compared as processes of the same age.
 
         Args:
             tree: Each child.
             roles: The agents that the rollout is about.
             now: Seconds on the clock of `since` in the tree.
+            resident: What a process holds by its id, in bytes; None where it is gone.
         """
-        memory = dict(self.facts.memory_bytes)
-        wanted = {arm_name(role, arm): arm for role in roles for arm in ("canary", "baseline")}
-        held: dict[str, int] = {}
-        warm = True
-        for child in tree:
-            arm = wanted.get(str(child["name"]))
-            if arm is None or child["pid"] is None:
+        known = {str(child["name"]): child for child in tree}
+        weights = dict(self.sightings.weights)
+        for role in roles:
+            children = [known.get(arm_name(role, arm)) for arm in ("canary", "baseline")]
+            pids = [
+                child["pid"]
+                for child in children
+                if child is not None and child["pid"] is not None and now - (child["since"] or now) >= _WARM_S
+            ]
+            sizes = [size for size in map(resident, pids) if size is not None]
+            if len(sizes) < 2:
                 continue
-            warm = warm and now - (child["since"] or now) >= _WARM_S
-            with suppress(psutil.Error):
-                held[arm] = held.get(arm, 0) + psutil.Process(child["pid"]).memory_info().rss
-        if not warm:
+            canary, baseline = sizes
+            before = weights.get(role)
+            if before is None or before.pids != tuple(pids):
+                before = Weight(tuple(pids), canary, baseline)
+            weights[role] = msgspec.structs.replace(before, canary=canary, baseline=baseline)
+        if not weights:
             return
-        for arm, size in held.items():
-            memory[arm] = size
-            memory.setdefault(f"{arm}_first", size)
-        self.facts = msgspec.structs.replace(self.facts, memory_bytes=memory)
+        self.sightings = msgspec.structs.replace(self.sightings, weights=weights)
+        held = {
+            name: sum(getattr(weight, name) for weight in weights.values())
+            for name in ("canary", "canary_first", "baseline", "baseline_first")
+        }
+        self.facts = msgspec.structs.replace(self.facts, memory_bytes=held)

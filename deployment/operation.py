@@ -46,7 +46,7 @@ from deployment.releases import Release, open_release, resolve
 from deployment.report import Rate, arms_of, document_of
 from deployment.rollout import conflict, step, undo_conflict
 from deployment.tasks import Tasks
-from deployment.tripwires import Look, Tripwires, check
+from deployment.tripwires import Tripwires, check
 from deployment.verdict import Policy, Verdict
 from deployment.world import table_of, without_old_arms
 
@@ -94,7 +94,6 @@ class Operation:
         self._answers: dict[str, int] = {}
         self._opened: dict[str, Release] = {}
         self._verdict: Verdict | None = None
-        self._looks: tuple[Look, ...] = ()
         self._inputs = Inputs()
         self._tasks = Tasks(home, config)
         self._rate = Rate()
@@ -290,8 +289,8 @@ class Operation:
 
     def _take_up(self, kept: Kept) -> None:
         self._kept = kept
-        self._watcher = Watcher(kept.facts)
-        self._verdict, self._looks = None, ()
+        self._watcher = Watcher(kept.facts, kept.sightings)
+        self._verdict = None
         self._judged_at = self._weighed_at = 0.0
         self._rate = Rate()
         self._tasks.begin()
@@ -313,7 +312,7 @@ class Operation:
         self._words = []
         before = kept.rollout
         kept.rollout, effects = step(before, now, inputs)
-        kept.facts = self._watcher.facts
+        kept.facts, kept.sightings = self._watcher.facts, self._watcher.sightings
         if kept.to_zero_s is None and _is_back(before, kept.rollout):
             kept.to_zero_s = round(now - kept.rollout.since, 3)
         if _has_moved(before, kept.rollout) or now - self._written_at >= _KEEP_S:
@@ -431,13 +430,10 @@ class Operation:
         settings = rollout.plan.settings
         if settings.policy == "tripwires":
             policy = msgspec.convert(settings.judge, Tripwires)
-            self._looks, self._verdict = check(self._looks, seen, facts, policy, now=now, since=rollout.since)
+            kept.looks, self._verdict = check(kept.looks, seen, facts, policy, now=now, since=rollout.since)
         else:
             split = {"split": "key", **settings.judge}
-            chosen = msgspec.convert(split, Policy)
-            if rollout.here in _OWN:  # what crashes now has signals in its hands, and not only cases
-                chosen = msgspec.structs.replace(chosen, crashes=1)
-            self._verdict = judge(seen, facts, examples, chosen)
+            self._verdict = judge(seen, facts, examples, msgspec.convert(split, Policy))
         kept.evidence = msgspec.Raw(msgspec.json.encode(self._verdict))
         kept.examples = msgspec.Raw(msgspec.json.encode(examples[:20]))
         return self._verdict

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Counts", "Difference", "Facts", "Pairs", "Segment"]
+__all__ = ["Counts", "Difference", "Facts", "Pairs", "Segment", "Sightings", "Weight"]
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -110,6 +110,8 @@ class Facts(msgspec.Struct, frozen=True):
         quarantined: How often the Watchdog isolated each arm since the rollout began: `canary`, `baseline`,
             `stable`.
         crashes: How often its process ended unasked, likewise.
+        crashes_before_promotion: The same, as it was when the roles' own processes began to run the new release;
+            None before that.
         memory_bytes: Resident memory of each arm, and of the same when it had warmed up (`canary_first`, ...).
         seal_broken: Whether the Graveyard's seal is broken.
         audit_broken: Whether the ledger's chain is broken.
@@ -118,7 +120,38 @@ class Facts(msgspec.Struct, frozen=True):
 
     quarantined: dict[str, int] = {}
     crashes: dict[str, int] = {}
+    crashes_before_promotion: dict[str, int] | None = None
     memory_bytes: dict[str, int] = {}
     seal_broken: bool = False
     audit_broken: bool = False
     unapproved: int = 0
+
+
+class Weight(msgspec.Struct, frozen=True):
+    """What the arms of a role hold.
+
+    Attributes:
+        pids: The processes of canary and baseline.
+        canary_first, baseline_first: What they held when both were warm, bytes.
+        canary, baseline: What they hold now.
+    """
+
+    pids: tuple[int, ...]
+    canary_first: int
+    baseline_first: int
+    canary: int = 0
+    baseline: int = 0
+
+
+class Sightings(msgspec.Struct, frozen=True):
+    """The processes of a rollout as they were seen last: what the next look is compared with.
+
+    Attributes:
+        states: The state of each, by its name in the tree.
+        crashes: How many crashes its supervisor had counted, likewise.
+        weights: What the arms hold, by role.
+    """
+
+    states: dict[str, str] = {}
+    crashes: dict[str, int] = {}
+    weights: dict[str, Weight] = {}

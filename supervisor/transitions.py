@@ -59,6 +59,7 @@ class Child:
         desired: What an operator or the Watchdog wants of it; only they change it.
         incarnation: Number of its current or last process; 0 before the first.
         streak: Failures in a row, for the back-off.
+        crashes: Failures ever: ends that nobody had ordered, hangs, and starts that took too long.
         due: When the state's patience ends: the back-off's end, the start's time-out, the shutdown's budget.
         reason: Why it last ended, or is about to.
         leaving: Why a live process is on its way out; empty: it is not.
@@ -71,6 +72,7 @@ class Child:
     desired: Desired = "running"
     incarnation: int = 0
     streak: int = 0
+    crashes: int = 0
     due: float | None = None
     reason: str = ""
     leaving: Leaving = ""

@@ -175,6 +175,7 @@ class Turn:
         if restart == "temporary" or (restart == "transient" and normal):
             self.put(gone if normal else replace(gone, state="failed"))
             return
+        gone = replace(gone, crashes=gone.crashes + 1)
         since = self.now - self.spec.period_s
         self.restart_times = (*(time for time in self.restart_times if time >= since), self.now)
         if len(self.restart_times) > self.spec.intensity:

@@ -18,10 +18,9 @@ from ark.routing import Route
 from ark.trial_page import TrialPage
 from deployment.deploy_book import FILE, DeployBook, Kept
 from deployment.desired import Task
-from deployment.observation import Watcher, differences, followed, segments, unapproved
+from deployment.observation import differences, followed, segments, unapproved
 from deployment.orders import WORDS, plan_of, wish_of, word_of
 from deployment.progress import create
-from deployment.samples import Facts
 from deployment.tasks import _budget_in, _guarded
 from tests.deployment.rollouts import NEW, OLD, START, a_plan
 
@@ -141,25 +140,6 @@ def test_counter_examples_that_make_no_sense_are_passed_over(home: Home) -> None
     lines = [whole, whole | {"generation": 4}, whole | {"kind": "noise"}, whole | {"path": 5}, {"generation": 3}]
     home.differences("joey").write_bytes(b"\n".join(msgspec.json.encode(each) for each in lines) + b'\n{"gen')
     assert [each.path for each in differences(home, ["joey", "hrm"], [3])] == ["setup"]
-
-
-def child(name: str, state: str = "running", restarts: int = 0, reason: str = "") -> dict[str, Any]:
-    return {"name": name, "state": state, "restarts": restarts, "reason": reason, "pid": None, "since": 0.0}
-
-
-def test_a_crash_is_counted_once_and_a_restart_that_is_meant_never() -> None:
-    watcher = Watcher(Facts())
-    for tree in (
-        [child("joey"), child("joey.canary")],
-        [child("joey"), child("joey.canary", restarts=2)],
-        [child("joey"), child("joey.canary", restarts=2)],
-        [child("joey", restarts=1, reason="to run from release aa"), child("joey.canary", "isolated", 2)],
-        [child("joey", restarts=2, reason="signal 9"), child("joey.canary", "isolated", 2)],
-        [child("hrm", restarts=9)],
-    ):
-        watcher.see(tree, ["joey"])
-    assert watcher.facts.crashes == {"canary": 2, "stable": 1}
-    assert watcher.facts.quarantined == {"canary": 1}
 
 
 @pytest.mark.parametrize("wrong", [{}, [], {"slos": 3}, {"slos": [{"budget": 5}]}, None])

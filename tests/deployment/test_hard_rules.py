@@ -70,6 +70,33 @@ def test_crashes_of_the_canary_alone_roll_back(crashes: dict[str, int], expected
 
 
 @pytest.mark.parametrize(
+    ("before", "crashes", "expected"),
+    [
+        ({"canary": 1}, {"canary": 1}, []),
+        ({"canary": 2, "baseline": 0}, {"canary": 2, "baseline": 0}, []),
+        ({"canary": 1}, {"canary": 2}, ["fail"]),
+        ({}, {"canary": 1, "baseline": 0}, ["fail"]),
+        ({"baseline": 1}, {"canary": 1, "baseline": 1}, ["fail"]),
+        ({}, {"canary": 1, "baseline": 1}, ["undecided"]),
+        ({}, {"baseline": 1}, []),
+        ({"canary": 3}, {"canary": 3}, ["fail"]),
+    ],
+    ids=str,
+)
+def test_one_crash_rolls_back_after_the_promotion_and_none_from_before_does(
+    before: dict[str, int], crashes: dict[str, int], expected: list[str]
+) -> None:
+    facts = Facts(crashes=crashes, crashes_before_promotion=before)
+    assert [rule.answer for rule in hard_rules(facts, Policy())] == expected
+
+
+def test_a_crash_before_the_promotion_that_was_answered_for_is_not_counted_as_one_after_it() -> None:
+    seen = Facts(crashes={"canary": 3, "baseline": 1})
+    later = Facts(crashes={"canary": 4, "baseline": 1}, crashes_before_promotion={"canary": 4, "baseline": 1})
+    assert list(hard_rules(since(later, seen), Policy())) == []
+
+
+@pytest.mark.parametrize(
     ("figures", "expected"),
     [
         (memory(300, 100, 110, 100), ["fail"]),

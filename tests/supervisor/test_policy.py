@@ -640,6 +640,26 @@ def test_restarts_are_counted_for_the_operator_whatever_their_cause() -> None:
     assert [child.restarts for child in tree.state.children] == [0, 0, 1, 2]
 
 
+def test_crashes_are_counted_apart_from_what_was_ordered_and_from_what_a_sibling_took_along() -> None:
+    def crashes() -> list[int]:
+        return [child.crashes for child in tree.state.children]
+
+    tree = Tree("rest_for_one", second="transient")
+    tree.exit("c")
+    tree.settle()
+    assert crashes() == [0, 0, 1, 0]
+    for order in (Restart("d", "new settings"), StopOne("d"), StartOne("d"), Isolate("d"), Release("d")):
+        tree.tell(order)
+        tree.settle()
+    tree.exit("b", normal=True)
+    assert crashes() == [0, 0, 1, 0]
+    tree.tell(Restart("d", "hangs", kill=True))
+    tree.exit("d", "killed by SIGKILL")
+    tree.tell(Tick(), later=60.0)
+    tree.exit("d", "killed by SIGKILL")
+    assert crashes() == [0, 0, 1, 2]
+
+
 # Specifications
 
 
