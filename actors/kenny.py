@@ -59,6 +59,8 @@ EXECUTED = ("filled", "working")
 PROTECTION_S = 5.0
 """Every so many seconds Kenny looks whether positions have their legs."""
 
+_MOST_TOLD = 16
+"""So many parts are told in which an order is not the one that was approved."""
 _WAITED = "the plan's entry may not wait any longer"
 _plans = msgspec.msgpack.Decoder(Plan)
 _cases = msgspec.msgpack.Decoder(Case)
@@ -221,7 +223,9 @@ class Kenny(Agent[Case]):
         if approved is not None:
             found = changes(_order(approved.client_order_id, approved.plan), proposal)
             if found:
-                told = "; ".join(f"{each.path} {each.after} instead of {each.before}" for each in found)
+                told = "; ".join(
+                    f"{each.path} {each.after} instead of {each.before}" for each in found[:_MOST_TOLD]
+                )
                 raise ProposalError(f"its order is not the one that was approved: {told}")
         return self.handle(message, context)
 

@@ -13,10 +13,10 @@ from ark.routing import Declared
 
 __all__ = ["LONGEST_TEXT", "Change", "changes", "is_declared", "short"]
 
+MOST = 1000
+"""So many differences of one decision are looked at: no decision of ours has that many parts."""
 LONGEST_TEXT = 120
 """Characters of what is told of one value."""
-MOST = 16
-"""So many differences of one decision are told."""
 ABSENT = "(absent)"
 
 
@@ -34,18 +34,25 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def changes(one: Any, other: Any, unlike: Sequence[str] = ()) -> list[Change]:
-    """Every part in which the second differs from the first, `MOST` at the most.
+    """Every part in which the second differs from the first.
+
+    All of them: whoever tells only of some must have seen the others, which may be what matters. Where there are
+    more than `MOST`, the last one stands for the whole, so that nothing that was announced of parts excuses it.
 
     Args:
         one, other: Messages.
         unlike: Globs of paths that do not count.
+
+    Raises:
+        TypeError, ValueError, RecursionError: They cannot be compared.
     """
     found: list[Change] = []
     for change in _walk(one, other, ""):
-        if not any(fnmatchcase(change.path, glob) for glob in unlike):
-            found.append(change)
-            if len(found) == MOST:
-                break
+        if any(fnmatchcase(change.path, glob) for glob in unlike):
+            continue
+        if len(found) == MOST:
+            return [*found, Change("", "", "more parts differ than are looked at")]
+        found.append(change)
     return found
 
 

@@ -112,7 +112,7 @@ class Stage:
         self._outgoing: list[tuple[str, Envelope]] = []
         self._may_wait = type(agent).ready is not Agent.ready
         self._stash: list[Envelope] = []
-        self.trials = Trials(context.agent, agent, record)
+        self.trials = Trials(context.agent, agent, record, context.release)
         self._proposals = msgspec.msgpack.Decoder(Proposed)
         self._is_whole = type(agent).case is Agent.case  # the message itself is the case
         self._newest: deque[tuple[str, str, msgspec.Raw]] = deque(maxlen=MOST_RECORDED)

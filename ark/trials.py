@@ -38,6 +38,8 @@ MOST_LIVE = 256
 """So many signals are an arm's own at once; above it the role decides the next ones itself."""
 LONGEST_VERSION = 64
 """Characters of an arm's version; the journals keep it with each of its answers."""
+MOST_TOLD = 4
+"""So many undeclared differences of one decision are told."""
 SICK_S = 1.0
 """An arm that left a signal is given no other of its own for so long, in seconds."""
 
@@ -62,7 +64,7 @@ class Given(msgspec.Struct):
         route: The route of that moment.
         asked: Who was given it.
         answers: Who has answered, or failed to, and what.
-        own: What the role itself would have proposed; None where that is not known.
+        own: What the role itself would have proposed, from the permanent release; None where that is not known.
         replayed: Whether it is a recorded signal, shown once more.
         behind: Signals of its symbol that are the role's own, and have to wait for this one.
     """
@@ -121,6 +123,7 @@ class Trials:
         role: The agent's name in the pipeline.
         agent: The agent.
         record: Where the evidence goes; None for nowhere.
+        release: What the role's own process runs from.
 
     Attributes:
         table: The routing table in force.
@@ -128,11 +131,12 @@ class Trials:
         own_track: How the role's own decision of this moment is marked in its span.
     """
 
-    def __init__(self, role: str, agent: Agent[Any], record: Record | None = None) -> None:
+    def __init__(self, role: str, agent: Agent[Any], record: Record | None = None, release: str = "") -> None:
         self.table: Table | None = None
         self.active = False  # looked at with each signal: both are kept, and not worked out
         self.own_track = ""
         self._role = role
+        self._release = release
         self._agent = agent
         self._record = record
         self._route: Route | None = None
@@ -172,8 +176,19 @@ class Trials:
         return max(0, MOST_SHOWN // 2 - len(self._given))
 
     def track(self, arm: str) -> str:
-        """How a decision of an arm, or of the role itself, is marked in its span."""
-        return f"{arm or 'stable'}:{self.table.generation}" if self.table is not None and self._route else ""
+        """How a decision of an arm, or of the role itself, is marked in its span.
+
+        Once the role itself runs the release that is judged, its decisions are the canary's.
+        """
+        if self.table is None or self._route is None:
+            return ""
+        return f"{arm or (CANARY if self._is_judged else 'stable')}:{self.table.generation}"
+
+    @property
+    def _is_judged(self) -> bool:
+        """Whether the role's own process runs the release that is judged, not the one it is held against."""
+        provisional = None if self.table is None else self.table.provisional.get(self._role)
+        return provisional is not None and provisional.release == self._release
 
     # The world changes.
 
@@ -259,7 +274,9 @@ class Trials:
         if not asked:
             return []
         self._number += 1
-        given = Given(self._number, envelope, received_ns, now, live, route, asked, {}, own)
+        # The release that is judged says nothing about how often the old one differs from itself.
+        noise = None if self._is_judged else own
+        given = Given(self._number, envelope, received_ns, now, live, route, asked, {}, noise)
         self._given[given.number] = given
         if live:
             self._count(f"{live}_trials")
@@ -391,7 +408,7 @@ class Trials:
             return
         undeclared = [each for each in found if not is_declared(each, given.envelope.symbol, given.route.declared)]
         self._count(f"{kind}_different" if undeclared else f"{kind}_declared")
-        for each in undeclared[:4] or found[:1]:
+        for each in undeclared[:MOST_TOLD] or found[:1]:
             told = (each.path, each.after, each.before)
             self._tell(given, CANARY, told, declared=not undeclared, kind=kind)
 

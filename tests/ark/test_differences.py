@@ -41,7 +41,6 @@ def test_what_is_told_is_short_and_there_the_other_way_round_too(one: Any, other
     assert [(each.path, each.after, each.before) for each in back] == [
         (each.path, each.before, each.after) for each in found
     ]
-    assert len(found) <= MOST
     assert all(len(text) <= LONGEST_TEXT for each in found for text in (each.before, each.after))
     assert bool(found) == (one != other) or not found
 
@@ -76,3 +75,12 @@ def test_numbers_that_are_none_can_be_told() -> None:
 def test_a_change_is_declared_where_every_part_of_an_announcement_fits(declared: Declared, expected: bool) -> None:
     assert is_declared(Change("setup.stop", "1.5", "2"), "AAPL", [declared]) is expected
     assert not is_declared(Change("setup.stop", "1.5", "2"), "AAPL", [])
+
+
+def test_more_differences_than_are_looked_at_are_one_of_the_whole_that_no_part_of_it_announces() -> None:
+    some, more = [changes(["a"] * parts, ["b"] * parts) for parts in (MOST, MOST + 1)]
+    announced = [Declared("[0-9]*")]
+    assert len(some) == MOST
+    assert all(is_declared(each, "AAPL", announced) for each in some)
+    assert [each for each in more if not is_declared(each, "AAPL", announced)] == more[MOST:]
+    assert more[MOST].path == ""

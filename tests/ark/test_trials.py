@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 
 from ark.agent import Agent, Context
 from ark.context import StageContext
+from ark.equipment import Equipment
 from ark.errors import ProposalError
 from ark.message import PROPOSAL, TRIAL, WORK, Envelope, Proposed, Trial, encode
-from ark.routing import ARMS, BASELINE, CANARY, LEASE_S, Route, Table, arm_name
+from ark.routing import ARMS, BASELINE, CANARY, LEASE_S, OWN, Declared, Route, Table, arm_name
 from ark.stage import Stage
+from ark.trials import Trials
 
 ROLE = "beta"
 SYMBOLS = ("A", "B", "C")
@@ -183,3 +186,70 @@ def test_an_arm_decides_its_own_signals_and_is_shown_the_others() -> None:
     assert Role.decided == [(1, "arm"), (2, "role")]
     assert [len(world.asked[arm]) for arm in ARMS] == [1, 1]
     assert arm_name(ROLE, CANARY) == "beta.canary"
+
+
+class Told:
+    """A record in memory."""
+
+    def __init__(self) -> None:
+        self.figures: Counter[str] = Counter()
+        self.differences: list[Any] = []
+
+    def begin(self, generation: int) -> None:
+        pass
+
+    def count(self, figure: str, amount: int = 1) -> None:
+        self.figures[figure] += amount
+
+    def tell(self, difference: msgspec.Struct) -> None:
+        self.differences.append(difference)
+
+
+class Lists(Agent[list[str]]):
+    """Decides with lists."""
+
+    takes = list[str]
+    proposes = list[str]
+
+    def handle(self, message: list[str], context: Context) -> list[str]:
+        return message
+
+
+def compared(
+    baseline: list[str], canary: list[str], own: list[str] | None = None, *, release: str = "old"
+) -> tuple[Told, Trials]:
+    """What is told of one signal while the role is to run from `new`, by a role that runs from some release."""
+    told = Told()
+    trials = Trials(ROLE, Lists(), told, release)
+    route = Route(declared=(Declared("*", before="[0-9]*"),))
+    table = Table(7, "r", LEASE_S, roles={ROLE: route}, provisional={ROLE: Equipment("new")})
+    trials.turn(table, frozenset(ARMS), 0.0)
+    trials.give(Envelope(WORK, "t1", "A", 1, 1, 1, encode("")), encode("case"), 0, OWN, 0.0, own=own)
+    for arm, said in ((CANARY, canary), (BASELINE, baseline)):
+        trials.take(Proposed(1, arm, 1, bytes(encode(said))), 0.0)
+    return told, trials
+
+
+def test_a_role_that_runs_what_is_judged_is_the_canary_and_no_measure_of_noise() -> None:
+    told, trials = compared(["a"], ["b"], own=["b"], release="new")
+    assert told.figures == {"pairs_compared": 1, "pairs_different": 1}
+    assert trials.own_track == trials.track(CANARY) == "canary:7"
+    told, trials = compared(["a"], ["b"], own=["b"])  # it has not been restarted yet
+    assert told.figures["noise_different"] == 1
+    assert trials.own_track == "stable:7"
+
+
+def test_what_is_not_declared_is_found_behind_whatever_is() -> None:
+    before, after = [str(number) for number in range(40)], [str(number + 1) for number in range(40)]
+    told, _ = compared([*before, "x"], [*after, "x"])
+    assert told.figures == {"pairs_compared": 1, "pairs_declared": 1}
+    assert [each.declared for each in told.differences] == [True]
+    told, _ = compared([*before, "x"], [*after, "y"])
+    assert told.figures == {"pairs_compared": 1, "pairs_different": 1}
+    assert [(each.path, each.canary, each.baseline) for each in told.differences] == [("40", "y", "x")]
+
+
+def test_of_many_undeclared_differences_a_few_are_told() -> None:
+    told, _ = compared(["a"] * 50, ["b"] * 50)
+    assert told.figures["pairs_different"] == 1
+    assert len(told.differences) == 4
