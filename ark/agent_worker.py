@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import select
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -27,17 +26,17 @@ from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
 from ark.delivery import GATEWAY
-from ark.equipment import Equipment, verify_release
-from ark.errors import BootError, MessageError, StorageError
+from ark.equipment import INSTALLED, Equipment, load_agent, permanent_releases
+from ark.errors import BootError, MessageError, RoutingError, StorageError
 from ark.flags import Body
 from ark.home import Home
-from ark.host import EXIT_OK, load_object
+from ark.host import EXIT_OK
 from ark.journal import Journal
 from ark.log import Log
 from ark.logger import of_process
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
-from ark.migration import migrate, run_apart
+from ark.migration import migrate, of_releases
 from ark.privacy import privacy_faults
 from ark.routing import ARMS, TableFile, arm_name
 from ark.showing import Showing
@@ -82,14 +81,13 @@ class AgentWorker:
         self._successor = pipeline[place + 1] if place + 1 < len(pipeline) else GATEWAY
         settings = config.agents[duty.name]
         equipment = msgspec.convert(duty.options.get("equipment", {}), Equipment)
-        verify_release(self._home, equipment)  # before anything of it could be imported
-        for folder in (settings.path, equipment.code):
-            if folder:
-                sys.path.insert(0, folder)
-        sys.dont_write_bytecode = bool(equipment.code)  # a release is never written to
-        agent_class = load_object(equipment.class_ or settings.class_)
+        agent_class, equipment = load_agent(
+            self._home, duty.name, equipment, class_=settings.class_, path=settings.path
+        )
         if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
-            raise BootError(f"{settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`")
+            raise BootError(
+                f"{equipment.class_ or settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`"
+            )
         self._agent_class = agent_class
         self._equipment = equipment
         self._release = equipment.release
@@ -177,11 +175,15 @@ class AgentWorker:
         """Have the agent's state be for the release that it runs from, before it reads any."""
         if not self._equipment.up and not (self._home.data / "deploy.db").exists():
             return  # no release ever ran here
-        provisional = bool(self._duty.options.get("provisional"))
-        name = self._duty.name
-        done = migrate(self._open_core(), name, self._equipment, provisional=provisional, run=run_apart)
-        if done:
-            self._log.info("migrated", what=done)
+        name, permanent = self._duty.name, self._equipment.digest
+        if self._duty.options.get("provisional"):
+            with suppress(RoutingError):  # the supervisor says so, and nobody goes back until it can be read
+                permanent = permanent_releases(self._home.permanent_file).get(name, INSTALLED).digest
+        run = of_releases(self._home, name)
+        done = migrate(self._open_core(), name, self._equipment, permanent=permanent, run=run)
+        if done is not None:
+            log = self._log.warning if done.is_lossy else self._log.info
+            log("migrated", what=done.what)
 
     def _open_meters(self, config: Config) -> Meters:
         name, options = self._duty.name, self._duty.options

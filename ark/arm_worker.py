@@ -7,7 +7,6 @@ such; only what the process itself dies of ends it.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +21,10 @@ from ark.blackbox import BlackBox, Work, read
 from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
-from ark.equipment import Equipment, verify_release
+from ark.equipment import Equipment, load_agent
 from ark.errors import AgentError, BootError
 from ark.flags import Body
 from ark.home import Home
-from ark.host import load_object
 from ark.logger import of_process
 from ark.message import PROPOSAL, TRIAL, Envelope, Proposed, Trial, encode, unpack
 from ark.meters import Meters
@@ -131,12 +129,7 @@ class ArmWorker:
         self._beat_s = config.watchdog.interval_s / 4
         settings = config.agents[role]
         equipment = msgspec.convert(duty.options.get("equipment", {}), Equipment)
-        verify_release(self._home, equipment)  # before anything of it could be imported
-        for folder in (settings.path, equipment.code):
-            if folder:
-                sys.path.insert(0, folder)
-        sys.dont_write_bytecode = True  # a release is never written to
-        agent_class = load_object(equipment.class_ or settings.class_)
+        agent_class, equipment = load_agent(self._home, role, equipment, class_=settings.class_, path=settings.path)
         if not (isinstance(agent_class, type) and issubclass(agent_class, Agent)):
             raise BootError(
                 f"{equipment.class_ or settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`"

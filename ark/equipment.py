@@ -7,8 +7,10 @@ Erlang/OTP does after a restart that nobody made permanent.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,7 +19,16 @@ from ark.files import replace_file
 from ark.home import Home
 from ark.host import load_object
 
-__all__ = ["INSTALLED", "ArmSpec", "Equipment", "permanent_releases", "verify_release", "write_permanent_releases"]
+__all__ = [
+    "INSTALLED",
+    "ArmSpec",
+    "Equipment",
+    "load_agent",
+    "load_released",
+    "permanent_releases",
+    "verify_release",
+    "write_permanent_releases",
+]
 
 
 _OPEN_RELEASE = "deployment.releases:open_release"
@@ -94,22 +105,84 @@ def permanent_releases(path: Path) -> dict[str, Equipment]:
         ) from error
 
 
-def verify_release(home: Home, equipment: Equipment) -> None:
+def verify_release(home: Home, role: str, equipment: Equipment) -> Equipment:
     """Read every file of a release before any of its code runs: it may have been changed since it was let in.
+
+    Args:
+        home: Where it is.
+        role: The agent that is to run from it.
+        equipment: Which; only its digest counts.
+
+    Returns:
+        What was verified, where it is now: when it became permanent, the home may have been elsewhere.
 
     Raises:
         BootError: It must not be run.
     """
     if not equipment.digest:
-        return
+        return equipment
     open_release = load_object(_OPEN_RELEASE)
     try:
-        open_release(home, equipment.digest)
+        verified: Equipment = open_release(home, equipment.digest).equipment(role)
     except ArkError as error:
         raise BootError(
-            f"the release {equipment.release} that {equipment.class_} runs from must not be run: {error.message}",
+            f"the release {equipment.release} that {role} runs from must not be run: {error.message}",
             hint=error.hint,
         ) from error
+    return verified
+
+
+def load_agent(home: Home, role: str, equipment: Equipment, *, class_: str, path: str) -> tuple[type, Equipment]:
+    """Import an agent's class into this process, from nowhere but what was verified.
+
+    Args:
+        home: The node's.
+        role: The agent.
+        equipment: What the process is to run from.
+        class_: The configured class as `module:Class`, where the release brings none.
+        path: The configured folder of its modules; empty for none.
+
+    Returns:
+        The class, and what it runs from as `verify_release` gives it.
+
+    Raises:
+        ArkError: It cannot be imported.
+        BootError: It must not be run, or is another than the release's.
+    """
+    equipment = verify_release(home, role, equipment)  # before anything of it could be imported
+    for folder in (path, equipment.code):
+        if folder:
+            sys.path.insert(0, folder)
+    if equipment.code:
+        sys.dont_write_bytecode = True  # a release is never written to
+    return load_released(equipment.class_ or class_, equipment.code), equipment
+
+
+def load_released(place: str, code: str) -> Any:
+    """Import what `module:name` names from a release, whose folder was put first on `sys.path`.
+
+    Args:
+        place: What to import.
+        code: The folder; empty for the installed package, which may come from anywhere.
+
+    Raises:
+        ArkError: There is no such module, or no such name in it.
+        BootError: The module, or one that it could import, is another than the release's.
+    """
+    found = load_object(place)
+    if not code:
+        return found
+    folder = Path(code).resolve()
+    its_own = {path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("*.py")}
+    its_own.add(place.partition(":")[0].partition(".")[0])
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.partition(".")[0] in its_own and file and not Path(file).resolve().is_relative_to(folder):
+            raise BootError(
+                f"{name} is imported from {file}, and not from the release that was verified in {folder}",
+                hint="rename the module, or add the __init__.py that its folder lacks, and build the release again",
+            )
+    return found
 
 
 def write_permanent_releases(path: Path, roles: Mapping[str, Equipment]) -> None:

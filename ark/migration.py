@@ -5,78 +5,169 @@ what the release before could read (`down`). Both are functions from the keys to
 their own, so that no code of another release is ever imported beside an agent. What they change are revisions like
 any others; a rollback that takes these back needs no way down. That is for the case in which it could not.
 
-Which release the keys are for stands beside them, under a key of its own.
+Which releases have made the keys their own stands beside them, under a key of its own, the newest last. Where
+a release among them becomes permanent again, or one that was permanent when one of them came, the keys go down all
+the steps to it, and never up again. Whoever else comes goes up from where the keys are, or, without an `up`, reads
+them as they are.
+
+A way down is there for getting back, so nothing stops it: where a release may not be run any more, is gone, or
+fails at it, the keys become those that were there before it came. What was written since stands in the history.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
-from ark.changes import Change, Group
-from ark.equipment import Equipment
-from ark.errors import AgentError
+import msgspec
+
+from ark.changes import Change, Group, check_change
+from ark.equipment import INSTALLED, Equipment, load_released, verify_release
+from ark.errors import AgentError, ArkError
+from ark.home import Home
 from ark.state import Core
 
-__all__ = ["MARK", "Run", "migrate", "run_apart"]
+__all__ = ["MARK", "Migrated", "Run", "migrate", "of_releases", "release_of_keys", "run_apart"]
 
 MARK = "ark.release"
-"""The agent's key that says which release its keys are for, where that one has migrations."""
+"""The agent's key that says which releases have made its keys their own."""
 _PATIENCE_S = 60.0
 
 Keys = dict[str, Any]
-Run = Callable[[str, str, Keys], Keys]
-"""Runs a function, given the folder of its code and its place: `run(code, "module:function", keys)`."""
+Run = Callable[[str, Literal["up", "down"], Keys], Keys]
+"""Runs a release's migration, given its digest: `run(digest, "down", keys)`."""
 
 
-def migrate(core: Core, role: str, equipment: Equipment, *, provisional: bool, run: Run) -> str:
+class _Step(msgspec.Struct, frozen=True):
+    """A release that went up.
+
+    Attributes:
+        digest: Which.
+        before: The release that was permanent when it came; empty for the installed package.
+        revision: The newest one of the Mutable Core when it came.
+    """
+
+    digest: str
+    before: str
+    revision: int
+
+
+class Migrated(NamedTuple):
+    """What was done.
+
+    Attributes:
+        what: In a line.
+        is_lossy: Whether what was written for a release is not in the keys any more, but in the history alone.
+    """
+
+    what: str
+    is_lossy: bool = False
+
+
+def release_of_keys(mark: object) -> str:
+    """The digest of the release that an agent's keys are for, by its key `MARK`; empty where none has gone up."""
+    return _newest(_steps(mark))
+
+
+def migrate(core: Core, role: str, equipment: Equipment, *, permanent: str, run: Run) -> Migrated | None:
     """Have the keys of an agent be for the release that it is about to run from.
 
     Args:
         core: The Mutable Core.
         role: The agent.
         equipment: What its process runs from.
-        provisional: Whether that is on probation: then the way leads forwards, from the permanent release.
-        run: Runs a migration; see `run_apart`.
+        permanent: The digest of its permanent release, which may be the same.
+        run: Runs a migration; see `of_releases`.
 
     Returns:
-        What was done, in a line; empty for nothing.
+        What was done; None for nothing.
 
     Raises:
-        AgentError: The migration failed. Nothing is written then.
+        ArkError: The way up failed. Nothing is written then.
     """
-    mark = core.get(role, MARK)
-    if not isinstance(mark, Mapping):
-        mark = None
-    if (mark is None and not equipment.up) or (mark is not None and mark.get("digest") == equipment.digest):
-        return ""
-    before = {each.key: each.value for each in core.entries(role) if each.key != MARK}
-    after, done = before, []
-    if mark is not None and not provisional:
-        if mark.get("down"):
-            after = run(str(mark["code"]), str(mark["down"]), after)
-        done.append(f"down from {str(mark.get('digest'))[:12]}")
-    if equipment.up:
-        after = run(equipment.code, equipment.up, after)
-        done.append(f"up to {equipment.release}")
-    if not done:
-        return ""
+    steps = _steps(core.get(role, MARK))
+    digest = equipment.digest
+    back = _way_down(steps, digest)
+    # On probation nobody goes down: from there, the permanent release would not find its own keys again.
+    if digest == _newest(steps) or (digest != permanent if back else not equipment.up):
+        return None
+    revision = core.revision()
+    before = after = _keys(core, role)
+    if back:
+        done, is_lossy = [], False
+        for step in reversed(steps[-back:]):
+            name = step.digest[:12]
+            try:
+                after = _sound(role, run(step.digest, "down", after))
+                done.append(f"down from {name}")
+            except ArkError as error:
+                after, is_lossy = _keys(core, role, step.revision), True
+                done.append(f"back to revision {step.revision}, before {name} came, since {error.message}")
+        # In the name of the release that goes: an undo of that one takes it back, too.
+        goes, made = steps[-1].digest[:12], Migrated(" and ".join(done), is_lossy)
+        steps = steps[:-back]
+    else:
+        after = run(digest, "up", after)
+        goes, made = equipment.release, Migrated(f"up to {equipment.release}")
+        steps = (*steps, _Step(digest, permanent if permanent != digest else _newest(steps), revision))
     changes = [Change(key, agent=role, gone=True) for key in sorted(before.keys() - after.keys())]
     changes += [Change(key, after[key], role) for key in sorted(after) if before.get(key, MARK) != after[key]]
-    if equipment.up:
-        own = {"digest": equipment.digest, "code": equipment.code, "down": equipment.down}
-        changes.append(Change(MARK, own, role))
-    elif mark is not None:
-        changes.append(Change(MARK, agent=role, gone=True))
-    reason = f"migrated {' and '.join(done)}"
-    # Who goes down does so in the name of the release that goes: an undo of that one takes it back, too.
-    goes = str(mark["digest"])[:12] if mark is not None and not provisional else equipment.release
-    core.write([Group(tuple(changes), f"{role}@{goes or 'installed'}", reason)])
-    return reason
+    changes.append(
+        Change(MARK, [msgspec.to_builtins(each) for each in steps], role)
+        if steps
+        else Change(MARK, agent=role, gone=True)
+    )
+    core.write([Group(tuple(changes), f"{role}@{goes}", f"migrated {made.what}")])
+    return made
+
+
+def _steps(mark: object) -> tuple[_Step, ...]:
+    try:
+        return msgspec.convert(mark or (), tuple[_Step, ...])
+    except msgspec.ValidationError:
+        return ()
+
+
+def _newest(steps: Sequence[_Step]) -> str:
+    return steps[-1].digest if steps else INSTALLED.digest
+
+
+def _way_down(steps: Sequence[_Step], digest: str) -> int:
+    """How many steps lead down to a release; 0 where none do."""
+    for count in range(1, len(steps) + 1):
+        if digest in (steps[-count].before, _newest(steps[:-count])):
+            return count
+    return 0
+
+
+def _sound(role: str, keys: Keys) -> Keys:
+    """Keys that can be kept."""
+    for key, value in keys.items():
+        check_change(Change(key, value, role))
+    return keys
+
+
+def _keys(core: Core, role: str, revision: int | None = None) -> Keys:
+    return {each.key: each.value for each in core.entries(role, revision=revision) if each.key != MARK}
+
+
+def of_releases(home: Home, role: str) -> Run:
+    """Runs the migrations that the releases of a home have for an agent, each verified before that.
+
+    What it gives raises `ArkError`: the release must not be run or has no such way, or it failed.
+    """
+
+    def run(digest: str, way: Literal["up", "down"], keys: Keys) -> Keys:
+        equipment = verify_release(home, role, Equipment(digest))
+        place = equipment.up if way == "up" else equipment.down
+        if not place:
+            raise AgentError(f"the release {equipment.release} has no way {way}")
+        return run_apart(equipment.code, place, keys)
+
+    return run
 
 
 def run_apart(code: str, place: str, keys: Keys) -> Keys:
@@ -105,8 +196,7 @@ def main() -> None:
     """Read keys from standard input, and write what the function makes of them."""
     code, place = sys.argv[1:]
     sys.path.insert(0, code)
-    module, _, name = place.partition(":")
-    function = getattr(importlib.import_module(module), name)
+    function = load_released(place, code)
     output, sys.stdout = sys.stdout, sys.stderr  # what the function prints is not the answer
     json.dump(function(json.load(sys.stdin)), output)
 

@@ -10,7 +10,6 @@ What this does not protect from: whoever can write to the home as the node's use
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ from ark.equipment import Equipment, permanent_releases
 from ark.errors import JournalError, RoutingError
 from ark.home import Home
 from ark.journal import open_for_reading
+from ark.migration import MARK, release_of_keys
 from ark.routing import read_table
+from ark.state import read_core
 from deployment import attestation, content, dsse, manifest, release_folder, release_keys, sbom
 from deployment.content import CODE, File, ReleaseError
 from deployment.manifest import Environment, Manifest
@@ -106,26 +107,6 @@ class Release(msgspec.Struct, frozen=True):
         migration = self.manifest.migrations.get(role) if self.manifest else None
         up, down = (migration.up, migration.down or "") if isinstance(migration, manifest.Migration) else ("", "")
         return Equipment(self.digest, self.name, self.version, str(self.code), self.agents[role], up, down)
-
-    def put_first(self) -> None:
-        """Make this process import the release's modules before all others, and leave no compiled ones beside them.
-
-        Raises:
-            ReleaseError: A module of that name was imported already, from elsewhere.
-        """
-        if self.folder is None:
-            return
-        place = self.folder / CODE
-        for path in sorted(place.iterdir()):
-            name = path.name.removesuffix(".py")
-            if name in sys.modules and name.isidentifier():
-                origin = getattr(sys.modules[name], "__file__", None) or "elsewhere"
-                raise ReleaseError(
-                    f"the release {self.short} brings the module {name}, which is imported here from {origin}",
-                    hint="a release must be put first before any agent is imported",
-                )
-        sys.dont_write_bytecode = True  # to root the folder would be writable, and then no longer what was signed
-        sys.path.insert(0, str(place))
 
 
 class Examination(msgspec.Struct, frozen=True):
@@ -386,7 +367,8 @@ def resolve(home: Home, which: str) -> str:
 
 
 def in_use(home: Home) -> dict[str, list[str]]:
-    """What names which release, in words: the permanent and provisional one of each role, and what arms run.
+    """What names which release, in words: the permanent and provisional one of each role, what arms run, and whose
+    state only that release can lead back to what it was before.
 
     Raises:
         ReleaseError: A file that says so cannot be read: then nothing is known to be free.
@@ -403,9 +385,28 @@ def in_use(home: Home) -> dict[str, list[str]]:
     for equipment, words in named:
         if equipment.digest:
             used.setdefault(equipment.digest, []).append(words)
-    for digest, words in _rolled_out(home):
+    for digest, words in (*_migrated(home), *_rolled_out(home)):
         used.setdefault(digest, []).append(words)
     return used
+
+
+def _migrated(home: Home) -> Iterator[tuple[str, str]]:
+    """The releases that an agent's state is for, and which agent it is."""
+    try:
+        core = read_core(home)
+        if core is None:
+            return
+        try:
+            for each in core.entries():
+                digest = release_of_keys(each.value) if each.key == MARK else ""
+                if digest:
+                    yield digest, f"{each.agent}: its state"
+        finally:
+            core.close()
+    except JournalError as error:
+        raise ReleaseError(
+            f"cannot tell which releases are in use: {error.message}", hint="mend or restore that file"
+        ) from error
 
 
 def _rolled_out(home: Home) -> Iterator[tuple[str, str]]:

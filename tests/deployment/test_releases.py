@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,8 +20,10 @@ from ark.equipment import INSTALLED, ArmSpec, Equipment, write_permanent_release
 from ark.home import Home
 from ark.host import load_object
 from ark.message import MESSAGE_SCHEMA
+from ark.migration import Migrated, migrate, of_releases
 from ark.routing import Table, write_table
 from ark.signal import Signal
+from ark.state import Core, open_core
 from ark.testing import TestContext, drive
 from deployment import release_keys
 from deployment.manifest import Environment
@@ -138,31 +141,112 @@ def test_the_digest_is_what_the_documented_shell_command_says(built: Release) ->
     assert said.stdout.split()[0] == built.digest
 
 
-def test_an_agents_process_imports_the_release_and_leaves_no_trace_in_it(tmp_path: Path, home: Home) -> None:
-    release = make(home, small(tmp_path / "source"))
+def imported_by_a_process(home: Home, release: Release, *, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Have a process of its own import a role's class as a worker does; it says from where."""
     program = (
-        "import sys; from pathlib import Path; from ark.home import Home\n"
-        "from deployment.releases import open_release\n"
-        "open_release(Home(Path(sys.argv[1])), sys.argv[2]).put_first()\n"
-        "import small; print(small.__file__)"
+        "import sys; from pathlib import Path; from ark.home import Home; import ark.agent_worker\n"
+        f"{before}\n"
+        "from ark.equipment import load_agent, permanent_releases\n"
+        "home = Home(Path(sys.argv[1])); equipment = permanent_releases(home.permanent_file)['joey']\n"
+        "found, _ = load_agent(home, 'joey', equipment, class_='actors.joey:Joey', path='')\n"
+        "print(sys.modules[found.__module__].__file__)"
+    )
+    write_permanent_releases(home.permanent_file, {"joey": release.equipment("joey")})
+    return subprocess.run(
+        [sys.executable, "-c", program, str(home.path)], capture_output=True, text=True, check=False
     )
 
-    said = subprocess.run(
-        [sys.executable, "-c", program, str(home.path), release.digest], capture_output=True, text=True, check=True
-    )
+
+def test_an_agents_process_imports_the_release_and_leaves_no_trace_in_it(tmp_path: Path, home: Home) -> None:
+    release = make(home, small(tmp_path / "source"))
+
+    said = imported_by_a_process(home, release)
 
     assert said.stdout.strip() == f"{release.code}/small.py"
     assert examine(home, release.digest).faults == ()
 
 
-def test_a_module_that_is_imported_already_cannot_be_brought(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_home_that_was_copied_runs_what_it_verifies_and_not_what_it_was_copied_from(
+    tmp_path: Path, home: Home
 ) -> None:
-    release = make(home_at(tmp_path / "home", KEY), small(tmp_path / "source"))
-    monkeypatch.setitem(sys.modules, "small", sys)
+    release = make(home, small(tmp_path / "source"))
+    shutil.copytree(home.path, tmp_path / "copy")
 
-    with pytest.raises(ReleaseError, match="brings the module small, which is imported here from"):
-        release.put_first()
+    said = imported_by_a_process(Home(tmp_path / "copy"), release)
+
+    assert said.stdout.strip() == f"{tmp_path}/copy/releases/{release.digest}/code/small.py"
+
+
+def test_a_module_that_comes_from_elsewhere_is_not_run_in_a_releases_name(tmp_path: Path, home: Home) -> None:
+    brings = make(home, small(tmp_path / "source", other="", small="import other\nclass Small: ..."))
+    said = imported_by_a_process(home, brings, before="import json; sys.modules['other'] = json")
+    assert "other is imported from" in said.stderr
+    assert "and not from the release that was verified in" in said.stderr
+
+    (tmp_path / "actors").mkdir()
+    (tmp_path / "actors" / "joey.py").write_text("class Joey:\n    pass\n")
+    (tmp_path / "ark-release.toml").write_text(DECLARATION.replace("small:Small", "actors.joey:Joey"))
+    lacks, _ = build(home, from_folder(tmp_path, ["actors"]), key=KEY, by="anna", at=1.0)
+    said = imported_by_a_process(home, lacks)
+    assert "and not from the release that was verified in" in said.stderr
+    assert "__init__.py" in said.stderr
+
+
+MIGRATES = """\
+name = "moves"
+version = "1"
+agents = { joey = "moves:Moves" }
+migrations = { joey = { up = "moves:up", down = "moves:down" } }
+"""
+MOVES = """\
+class Moves: ...
+def up(keys): return {"windows": keys["window"]}
+def down(keys): return {"window": keys["windows"]}
+"""
+
+
+def migrated(tmp_path: Path, home: Home) -> tuple[Core, Release]:
+    """The keys of an agent whose permanent release made them its own."""
+    (tmp_path / "moves").mkdir()
+    (tmp_path / "moves" / "ark-release.toml").write_text(MIGRATES)
+    (tmp_path / "moves" / "moves.py").write_text(MOVES)
+    core, release = open_core(home), make(home, tmp_path / "moves")
+    core.set("joey", "window", 7, requester="joey@installed")
+    migrate(core, "joey", release.equipment("joey"), permanent="", run=of_releases(home, "joey"))
+    core.set("joey", "windows", 8, requester=f"joey@{release.short}")
+    return core, release
+
+
+def test_the_way_down_is_verified_before_it_is_run_and_gone_without_it_where_it_must_not(
+    tmp_path: Path, home: Home
+) -> None:
+    core, release = migrated(tmp_path, home)
+    went = migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey"))
+    assert (core.get("joey", "window"), went) == (8, Migrated(f"down from {release.short}"))
+    migrate(core, "joey", release.equipment("joey"), permanent="", run=of_releases(home, "joey"))
+
+    release_keys.distrust(home, "key0")
+
+    went = migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey"))
+    assert went is not None
+    assert went.is_lossy
+    assert "must not be run: no key that this home trusts has signed it" in went.what
+    assert core.get("joey", "window") == 8
+    core.close()
+
+
+def test_a_release_that_an_agents_state_is_for_is_not_removed(tmp_path: Path, home: Home) -> None:
+    core, release = migrated(tmp_path, home)
+
+    with pytest.raises(ReleaseError, match=r"in use \(joey: its state\)"):
+        remove(home, release.digest)
+
+    migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey"))
+    core.close()
+    assert remove(home, release.digest) == release.digest
+    (home.data / "state.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(ReleaseError, match="cannot tell which releases are in use"):
+        in_use(home)
 
 
 def test_what_is_installed_is_a_release_without_a_folder(home: Home) -> None:
@@ -172,7 +256,6 @@ def test_what_is_installed_is_a_release_without_a_folder(home: Home) -> None:
         release = open_release(home, which)
         assert (release.digest, release.folder, release.code, release.signed_by) == ("", None, None, None)
         assert (release.version, release.agents) == (ark.__version__, {"joey": "actors.joey:Joey"})
-        release.put_first()
     assert open_release(home, "installed", configured={"a": "b:C"}).agents == {"a": "b:C"}
 
 
