@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
-from deployment.samples import Facts
+from deployment.samples import Counts, Facts, Pairs, Segment
 from deployment.verdict import Policy, Rule
 
-__all__ = ["hard_rules", "since"]
+__all__ = ["hard_rules", "segments_since", "since"]
 
 _MIB = 1024 * 1024
+_Figures = TypeVar("_Figures", Counts, Pairs)
 
 
 def hard_rules(facts: Facts, policy: Policy) -> Iterator[Rule]:
@@ -29,19 +31,52 @@ def hard_rules(facts: Facts, policy: Policy) -> Iterator[Rule]:
 def since(facts: Facts, seen: Facts) -> Facts:
     """What came after the facts that somebody has seen and answered for: so a rollout that was held can go on.
 
-    Broken seals and chains, orders that nobody approved, and memory stay as they are.
+    Broken seals and chains and orders that nobody approved stay as they are, and so does memory where it speaks
+    against the canary: what both arms hold is answered for.
     """
 
     def later(now: dict[str, int], then: dict[str, int]) -> dict[str, int]:
         return {arm: max(0, count - then.get(arm, 0)) for arm, count in now.items()}
 
     before = facts.crashes_before_promotion
+    memory = facts.memory_bytes
+    if memory and "canary" in seen.memory_bytes:
+        memory = {**memory, "canary_answered": seen.memory_bytes["canary"]}
     return msgspec.structs.replace(
         facts,
         quarantined=later(facts.quarantined, seen.quarantined),
         crashes=later(facts.crashes, seen.crashes),
         crashes_before_promotion=None if before is None else later(before, seen.crashes),
+        memory_bytes=memory,
     )
+
+
+def segments_since(segments: Iterable[Segment], seen: Iterable[Segment]) -> list[Segment]:
+    """The same of evidence: what was counted after it was seen.
+
+    Args:
+        segments: All of it.
+        seen: All of it as it was then.
+    """
+    then = {(each.role, each.generation): each for each in seen}
+
+    def later(now: _Figures, before: _Figures) -> _Figures:
+        names = now.__struct_fields__
+        return type(now)(**{name: max(0, getattr(now, name) - getattr(before, name)) for name in names})
+
+    def rest(segment: Segment) -> Segment:
+        before = then.get((segment.role, segment.generation))
+        if before is None:
+            return segment
+        figures = {name: getattr(segment, name) for name in segment.__struct_fields__}
+        less = {
+            name: later(now, getattr(before, name))
+            for name, now in figures.items()
+            if isinstance(now, Counts | Pairs)
+        }
+        return msgspec.structs.replace(segment, **less)
+
+    return [rest(each) for each in segments]
 
 
 def _invariants(facts: Facts) -> Iterator[Rule]:
@@ -110,15 +145,16 @@ def _memory(facts: Facts, policy: Policy) -> Iterator[Rule]:
     if not {"canary", "canary_first", control, f"{control}_first"} <= memory.keys():
         return
     grown = {arm: memory[arm] - memory[f"{arm}_first"] for arm in ("canary", control)}
-    leaks = {
-        arm: by >= policy.memory_mb * _MIB and memory[arm] >= policy.memory_ratio * memory[f"{arm}_first"]
-        for arm, by in grown.items()
-    }
+
+    def leaks(first: int) -> bool:
+        by = memory["canary"] - first
+        return by >= policy.memory_mb * _MIB and memory["canary"] >= policy.memory_ratio * first
+
     canary, other = (f"{grown[arm] / _MIB:,.0f} MiB" for arm in ("canary", control))
     seen = f"since both were warm the canary's memory grew by {canary}, the {control}'s by {other}"
-    if leaks["canary"] and grown["canary"] >= policy.memory_times * max(grown[control], 0):
+    if leaks(memory["canary_first"]) and grown["canary"] >= policy.memory_times * max(grown[control], 0):
         yield Rule("memory", "fail", seen)
-    elif leaks["canary"]:
+    elif leaks(memory.get("canary_answered", memory["canary_first"])):
         yield Rule("memory", "undecided", seen)
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from deployment.count_metrics import count_metrics, everywhere
-from deployment.hard_rules import hard_rules
+from deployment.hard_rules import hard_rules, segments_since
 from deployment.pair_metrics import add, is_noisy, pair_metrics
 from deployment.samples import Difference, Facts, Segment
 from deployment.verdict import GUARD, METRICS, Metric, Policy, Rule, Verdict
@@ -19,7 +19,14 @@ from deployment.weighing import Bar
 __all__ = ["judge"]
 
 
-def judge(segments: Iterable[Segment], facts: Facts, differences: Iterable[Difference], policy: Policy) -> Verdict:
+def judge(
+    segments: Iterable[Segment],
+    facts: Facts,
+    differences: Iterable[Difference],
+    policy: Policy,
+    *,
+    answered: Iterable[Segment] = (),
+) -> Verdict:
     """Judge a canary by all that is known of it.
 
     Ask as often as you like, and always with everything since the release was first shown a signal: both errors
@@ -32,7 +39,10 @@ def judge(segments: Iterable[Segment], facts: Facts, differences: Iterable[Diffe
             `hard_rules.since`.
         differences: Counter-examples.
         policy: What is asked for.
+        answered: The evidence at the moment at which somebody answered for a hold. What is nobody's fault holds
+            again only if it comes again; what speaks against the canary is not forgiven.
     """
+    seen = list(answered)
     by_role: dict[str, list[Segment]] = {}
     for segment in segments:
         by_role.setdefault(segment.role, []).append(segment)
@@ -45,7 +55,7 @@ def judge(segments: Iterable[Segment], facts: Facts, differences: Iterable[Diffe
     for role, own in sorted(by_role.items()):
         metrics += pair_metrics(role, own, bar)
         metrics += count_metrics(role, own, bar, changed=changed)
-        rules += everywhere(role, own, bar)
+        rules += everywhere(role, segments_since(own, seen), bar)
         rules += _different(role, own, found, policy)
         rules += _few(role, own, policy)
     return _answer(metrics, rules, found[0] if found else None)

@@ -45,6 +45,7 @@ from deployment.progress import Answer, Inputs, Moved, Rollout, Word, create, is
 from deployment.releases import Release, open_release, resolve
 from deployment.report import Rate, arms_of, document_of
 from deployment.rollout import conflict, step, undo_conflict
+from deployment.samples import Segment
 from deployment.tasks import Tasks
 from deployment.tripwires import Tripwires, check
 from deployment.verdict import Policy, Verdict
@@ -381,6 +382,7 @@ class Operation:
                 if child is not None and child["state"] == "running":
                     warm.setdefault(role, {})[arm] = child["release"]
         verdict, signals = None, 0
+        seen: list[Segment] = []
         if kept is self._kept:
             tables = self._book.tables(rollout.plan.id)
             tables = {number: shares for number, shares in tables.items() if number <= rollout.generation}
@@ -396,6 +398,7 @@ class Operation:
         return Inputs(
             verdict=verdict,
             facts=self._watcher.facts if kept is self._kept else None,
+            segments=tuple(seen),
             warm=warm,
             running=running,
             generation=followed(self._home, roles),
@@ -420,7 +423,7 @@ class Operation:
         if refused != self._watcher.facts.unapproved:
             self._watcher.facts = msgspec.structs.replace(self._watcher.facts, unapproved=refused)
 
-    def _judge(self, kept: Kept, seen: list[Any], generations: list[int], now: float) -> Verdict | None:
+    def _judge(self, kept: Kept, seen: list[Segment], generations: list[int], now: float) -> Verdict | None:
         if now - self._judged_at < _JUDGE_S:
             return self._verdict
         self._judged_at = now
@@ -433,7 +436,8 @@ class Operation:
             kept.looks, self._verdict = check(kept.looks, seen, facts, policy, now=now, since=rollout.since)
         else:
             split = {"split": "key", **settings.judge}
-            self._verdict = judge(seen, facts, examples, msgspec.convert(split, Policy))
+            chosen = msgspec.convert(split, Policy)
+            self._verdict = judge(seen, facts, examples, chosen, answered=rollout.answered_segments)
         kept.evidence = msgspec.Raw(msgspec.json.encode(self._verdict))
         kept.examples = msgspec.Raw(msgspec.json.encode(examples[:20]))
         return self._verdict

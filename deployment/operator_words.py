@@ -83,10 +83,13 @@ def _pause(turn: Turn, word: Word) -> Answer:
 
 
 def _resume(turn: Turn, word: Word) -> Answer:
-    """Go on; what the facts say until now is answered for, so that they hold it no longer."""
-    rollout, verdict = turn.rollout, turn.inputs.verdict
-    if turn.inputs.facts is not None and verdict is not None and verdict.hold:
-        turn.rollout = replace(rollout, answered=turn.inputs.facts)
+    """Go on; what holds it until now is answered for, so that only what comes from now on holds it again.
+
+    That figures cannot be trusted is nothing that a word can mend.
+    """
+    rollout, verdict, inputs = turn.rollout, turn.inputs.verdict, turn.inputs
+    if inputs.facts is not None and verdict is not None and verdict.hold and verdict.answer != "invalid":
+        turn.rollout = replace(rollout, answered=inputs.facts, answered_segments=inputs.segments)
         turn.note(f"answered for: {verdict.why}", by=word.by)
     if rollout.state == "paused":
         deadline = rollout.deadline

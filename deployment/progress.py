@@ -33,7 +33,7 @@ import msgspec
 
 from deployment.gates import Approval, Budget
 from deployment.plan import Plan
-from deployment.samples import Facts
+from deployment.samples import Facts, Segment
 
 __all__ = [
     "Alarm",
@@ -178,6 +178,8 @@ class Rollout(msgspec.Struct, frozen=True):
         rollback: How far the way back is; None before it begins.
         troubles: What went wrong on the way back.
         answered: The facts that an operator has seen and answered for; the judge gets what came since.
+        answered_segments: The evidence that was there then: what holds a rollout, and is nobody's fault, must have
+            come since.
         restarts: How often the deploy actor came back while it was under way.
         history: Every step, the oldest first.
     """
@@ -198,6 +200,7 @@ class Rollout(msgspec.Struct, frozen=True):
     rollback: Rollback | None = None
     troubles: tuple[str, ...] = ()
     answered: Facts = Facts()
+    answered_segments: tuple[Segment, ...] = ()
     restarts: int = 0
     history: tuple[Entry, ...] = ()
 
@@ -252,6 +255,7 @@ class Inputs(msgspec.Struct, frozen=True):
     Attributes:
         verdict: The judge's; None while it has not looked.
         facts: What the verdict was given with, before `answered` was taken away.
+        segments: The evidence that it was given with, likewise.
         warm: The release that each role's arms run, of those that are ready: `{"joey": {"canary": "..."}}`.
         running: The release that each role's own process runs, of those that are ready.
         generation: The number of the routing table that all roles follow.
@@ -265,6 +269,7 @@ class Inputs(msgspec.Struct, frozen=True):
 
     verdict: Verdict | None = None
     facts: Facts | None = None
+    segments: tuple[Segment, ...] = ()
     warm: dict[str, dict[str, str]] = {}
     running: dict[str, str] = {}
     generation: int = 0

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deployment.hard_rules import hard_rules, since
-from deployment.samples import Facts
+from deployment.hard_rules import hard_rules, segments_since, since
+from deployment.samples import Counts, Facts, Pairs, Segment
 from deployment.verdict import Policy
 
 MIB = 1024 * 1024
@@ -124,3 +124,25 @@ def test_a_rollout_that_goes_on_is_not_held_for_what_somebody_has_answered_for()
         ("unapproved", "fail"),
         ("quarantine", "fail"),
     ]
+
+
+def test_memory_that_both_hold_is_answered_for_until_it_grows_again_and_a_leak_of_the_canary_is_not() -> None:
+    seen = Facts(memory_bytes=memory(300, 100, 290, 100))
+    assert list(hard_rules(since(seen, seen), Policy())) == []
+    again = Facts(memory_bytes=memory(500, 100, 480, 100))
+    assert [rule.answer for rule in hard_rules(since(again, seen), Policy())] == ["undecided"]
+    alone = Facts(memory_bytes=memory(310, 100, 110, 100))
+    assert [rule.answer for rule in hard_rules(since(alone, seen), Policy())] == ["fail"]
+
+
+def test_what_was_counted_before_an_answer_is_taken_away_table_by_table() -> None:
+    seen = [Segment("hrm", 1, canary=Counts(trials=9, signals=8, late=7), noise=Pairs(compared=5))]
+    now = [
+        Segment("hrm", 1, 0.1, canary=Counts(trials=10, signals=9, late=7), noise=Pairs(compared=6)),
+        Segment("hrm", 2, 0.25, canary=Counts(trials=3)),
+    ]
+    assert segments_since(now, seen) == [
+        Segment("hrm", 1, 0.1, canary=Counts(trials=1, signals=1), noise=Pairs(compared=1)),
+        now[1],
+    ]
+    assert segments_since(now, []) == now

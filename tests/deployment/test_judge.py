@@ -240,6 +240,23 @@ def test_trouble_everywhere_holds() -> None:
         assert (verdict.answer, verdict.hold, verdict.rules[0].name) == ("undecided", True, name)
 
 
+def test_trouble_that_was_answered_for_holds_only_if_it_comes_again() -> None:
+    late = Counts(trials=400, signals=400, late=100)
+    slow, unfair = but(canary=late, baseline=late, stable=late), but(noise=Pairs(compared=900, broken_first=300))
+    for seen in (slow, unfair):
+        assert judge([seen], NOTHING, [], Policy()).hold
+        later = but(GOOD, generation=2)
+        assert not judge([seen, later], NOTHING, [], Policy(), answered=[seen]).hold
+    again = Counts(trials=800, signals=800, late=200)
+    verdict = judge([but(canary=again, baseline=again, stable=again)], NOTHING, [], Policy(), answered=[slow])
+    assert (verdict.hold, verdict.rules[0].name) == (True, "late")
+
+
+def test_what_speaks_against_the_canary_is_not_forgiven_with_a_hold() -> None:
+    bad = but(pairs=Pairs(compared=1000, broken_first=200))
+    assert judge([bad], NOTHING, [], Policy(), answered=[bad]).answer == "fail"
+
+
 def test_trouble_of_the_baseline_holds_instead_of_making_the_canary_look_good() -> None:
     verdict = ask(but(noise=Pairs(compared=900, broken_first=300)))
     assert (verdict.answer, verdict.hold, verdict.rules[0].name) == ("undecided", True, "baseline")

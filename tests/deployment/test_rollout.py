@@ -380,9 +380,18 @@ def test_a_verdict_that_asks_to_hold_is_held_until_somebody_answers_for_it() -> 
     facts = Facts(quarantined={"canary": 1, "baseline": 1})
     world.look(facts=facts)
     assert world.rollout.answered == Facts()
-    world.look(facts=facts, words=[Word("resume", by="ada")])
-    assert world.rollout.answered == facts
+    segments = (Segment("joey", 1, canary=Counts(trials=9)),)
+    world.look(facts=facts, segments=segments, words=[Word("resume", by="ada")])
+    assert (world.rollout.answered, world.rollout.answered_segments) == (facts, segments)
     assert world.rollout.history[-1].why == "answered for: the Watchdog isolated both"
+
+
+def test_nobody_answers_for_figures_that_cannot_be_trusted() -> None:
+    world = at("stage")
+    world.verdict = Said("invalid", "the shares are not as assigned", hold=True)
+    world.look(facts=Facts(crashes={"canary": 1}), words=[Word("resume", by="ada")])
+    assert world.rollout.answered == Facts()
+    assert "answered" not in world.rollout.history[-1].why
 
 
 def test_abort_and_undo_are_heard_in_every_state_and_again_change_nothing() -> None:
