@@ -87,12 +87,16 @@ class Joey(Agent[Case]):
         """Take the setup from another version, and nothing that is not Joey's.
 
         Raises:
-            ProposalError: It changes what the sender said.
+            ProposalError: It changes what the sender said: the signal, or in the plan the side, a price, a leverage
+                or a size that he named. Less than his size may be proposed.
         """
-        signal = proposal.signal
-        own = msgspec.structs.replace(message.signal, action=signal.action, direction=signal.direction)
-        if signal != own or (message.signal.action == "trade" and own != message.signal):
+        signal, said = proposal.signal, message.signal
+        if said.action == "observe" and signal.action == "trade":
+            said = msgspec.structs.replace(said, action="trade", direction=signal.direction)
+        if signal != said:
             raise ProposalError("it changes the signal itself")
+        if proposal.setup is not None:
+            _check_setup(proposal.setup, signal, own=message.signal.action == "trade")
         return msgspec.structs.replace(message, signal=signal, setup=proposal.setup)
 
     def refuses(self, proposal: Case) -> bool:
@@ -136,6 +140,40 @@ class Joey(Agent[Case]):
         if signal.action == "trade" and _has_size(signal):
             return msgspec.structs.replace(message, setup=_as_it_stands(signal, facts, None))
         return message
+
+
+def _check_setup(setup: Setup, signal: Signal, *, own: bool) -> None:
+    """See that a setup is one of the signal's; what the sender of a trade (`own`) named stays.
+
+    Raises:
+        ProposalError: It is none.
+    """
+    if signal.action != "trade" or setup.direction != signal.direction:
+        raise ProposalError("its plan is not on the side of the signal")
+    if setup.leverage != signal.leverage:
+        raise ProposalError("it changes the leverage")
+    if not own:
+        return
+    # Where a pattern makes the plan, a price on the wrong side of the entry gives way to the pattern's.
+    named = _has_plan(signal) or (setup.pattern is None and _has_size(signal))
+    side = 1 if setup.direction == "long" else -1
+    for name, sent, planned, beyond in (
+        ("stop", signal.stop_loss, setup.stop_loss, -side),
+        ("target", signal.target, setup.target, side),
+    ):
+        stands = named or (sent is not None and (sent - setup.entry_price) * beyond > 0)
+        if sent is not None and stands and planned != sent:
+            raise ProposalError(f"it changes the {name} that the sender named")
+    if _has_size(signal) and not (
+        _at_most(setup.quantity, signal.quantity) and _at_most(setup.position_size_pct, signal.position_size_pct)
+    ):
+        raise ProposalError("it wants more than the sender named")
+
+
+def _at_most(planned: float | None, named: float | None) -> bool:
+    if planned is None or named is None:
+        return planned is named
+    return 0 < planned <= named
 
 
 def _has_plan(signal: Signal) -> bool:

@@ -17,7 +17,7 @@ from actors.indicators import market
 from actors.messages import Case, Market
 from actors.rate import Rate
 from actors.settings import read
-from actors.window import SIZE, Row, Window
+from actors.window import SIZE, USUAL_BARS, Row, Window
 from ark.agent import Agent, Context, Durability
 from ark.errors import ProposalError
 from ark.signal import Bar, Signal
@@ -89,7 +89,8 @@ class Sighting(msgspec.Struct, frozen=True):
 
     Attributes:
         signal: As it was accepted.
-        rows: The symbol's bars before it, oldest first, as `ts`, `open`, `high`, `low`, `close`, `volume`, `split`.
+        rows: The symbol's bars before it, oldest first, as `ts`, `open`, `high`, `low`, `close`, `volume`, `split`;
+            with those of earlier signals that other versions have not given back yet.
         now: Seconds since the epoch.
     """
 
@@ -114,6 +115,10 @@ class Kyle(Agent[Signal]):
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._figures: dict[str, Market] = {}
         """By symbol, what its window says; only of windows in memory that nothing was added to since."""
+        self._ahead: dict[str, dict[str, Row]] = {}
+        """By symbol and trace id, the new bars of signals that were put before another version: they are kept when
+        those come back, and later signals of the symbol are described with them already."""
+        self._ahead_epoch = 0
         self._taken = 0
         self._rate = Rate()
         self._newest: float | None = None
@@ -143,13 +148,33 @@ class Kyle(Agent[Signal]):
 
     def handle(self, message: Signal, context: Context) -> Case:
         self._taken += 1
+        self._fetch_back(message.symbol, context)
         return self._enrich(message, context.now(), context)
 
     # Beside another version.
 
     def case(self, message: Signal, context: Context) -> Sighting:
-        """The signal, and what is known of its symbol."""
-        return Sighting(message, _rows(context, message.symbol, math.inf, inclusive=True), context.now())
+        """The signal, and what is known of its symbol, as if all earlier signals had come back."""
+        symbol, now = message.symbol, context.now()
+        if self._ahead_epoch != context.epoch:  # whatever was out will be sent again
+            self._ahead_epoch = context.epoch
+            self._ahead.clear()
+        self._fetch_back(symbol, context)
+        rows = _rows(context, symbol, math.inf, inclusive=True)
+        rows = [*rows, *self._ahead.get(symbol, {}).values()][-SIZE:]
+        bar = _bar_of(message, now) if self._refuse(message, now) is None else None
+        if bar is not None and (not rows or bar.ts > rows[-1][0]):
+            row = _row(bar, Window(rows[-USUAL_BARS:]))  # a split shows in those
+            self._ahead.setdefault(symbol, {})[context.trace_id] = row
+        return Sighting(message, rows, now)
+
+    def _fetch_back(self, symbol: str, context: Context) -> None:
+        """The signal at hand is here, and with no other version."""
+        ahead = self._ahead.get(symbol)
+        if ahead is not None:
+            ahead.pop(context.trace_id, None)
+            if not ahead:
+                del self._ahead[symbol]
 
     def propose(self, case: Sighting, context: Context) -> Case:
         """Describe the signal by the bars that came with it, and remember none."""
@@ -168,19 +193,23 @@ class Kyle(Agent[Signal]):
         """Keep the bar here, and give on what another version sees in it.
 
         Raises:
-            ProposalError: It changes what the sender said, or says what only later agents may.
+            ProposalError: It changes what the sender said, tells of a bar or a price that did not come with the
+                signal, or says what only later agents may.
         """
-        signal, made = proposal.signal, msgspec.structs.replace
-        said = made(
-            message,
-            action=signal.action,
-            direction=signal.direction,
-            **({} if signal.action == message.action else dict.fromkeys(_PLAN)),
-        )
-        if signal != said or message.action not in (signal.action, "observe"):
+        signal, said = proposal.signal, message
+        if message.action == "observe" and signal.action == "trade":
+            said = _traded(message, signal.direction)
+        if signal != said:
             raise ProposalError("it changes the signal itself")
         if proposal.setup or proposal.decision or proposal.approval or proposal.execution:
             raise ProposalError("it speaks for agents that come after it")
+        if proposal.market is not None:
+            bar = _bar_of(message, context.now())
+            if proposal.market.price != (message.price if bar is None else bar.close):
+                raise ProposalError("its price is not that of the signal")
+            new = bar is not None and bar.ts > self._window(message.symbol, context).newest
+            if proposal.market.bar is not None and not (new and proposal.market.bar == bar):
+                raise ProposalError("it tells of a bar that is not new with the signal")
         self.handle(message, context)  # not before: what is refused is handled then, and a bar is new but once
         return proposal
 
@@ -302,6 +331,14 @@ def _bar(given: Any, now: float) -> Bar:
     return bar
 
 
+def _bar_of(signal: Signal, now: float) -> Bar | None:
+    """The bar that came with a signal; None where none did, or none that is one."""
+    try:
+        return _bar(signal.features["bar"], now) if "bar" in signal.features else None
+    except ValueError:
+        return None
+
+
 def _decide(signal: Signal, found: Market) -> Signal:
     """Make a trade of a new bar that is worth one. It has no plan of its own: that is for Joey to make."""
     if signal.action != "observe" or found.bar is None:
@@ -309,4 +346,8 @@ def _decide(signal: Signal, found: Market) -> Signal:
     direction = notable(found)
     if direction is None:
         return signal
+    return _traded(signal, direction)
+
+
+def _traded(signal: Signal, direction: Literal["long", "short"]) -> Signal:
     return msgspec.structs.replace(signal, action="trade", direction=direction, **dict.fromkeys(_PLAN))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import apsw
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from actors.judging import Inputs, bound
-from actors.messages import Outcome
+from actors.messages import Case, Outcome
 from ark import Agent, Durability, Signal
 from ark.arm_worker import Arm
 from ark.context import StageContext
@@ -150,6 +151,11 @@ class Line:
             return msgspec.structs.replace(
                 answer, payload=msgspec.Raw(changed(die, bytes(answer.payload)) or b"\xc0")
             )
+        if self.role in ("kyle", "joey") and die.random() < 0.3:
+            turned = encode(turned_round(msgspec.msgpack.decode(said.answer, type=Case), die))
+            return msgspec.structs.replace(
+                answer, payload=encode(msgspec.structs.replace(said, answer=bytes(turned)))
+            )
         if self.role == "hrm" and die.random() < 0.3:
             verdict = msgspec.msgpack.decode(said.answer) | {"zone": "approve"}
             return msgspec.structs.replace(
@@ -157,6 +163,19 @@ class Line:
             )
         lie = msgspec.structs.replace(said, answer=changed(die, said.answer), held=die.random() < 0.1)
         return Envelope(PROPOSAL, CANARY, "", 0, 1, 0, encode(lie))
+
+
+def turned_round(case: Case, die: random.Random) -> Case:
+    """A well-formed lie: the other side, another size, another price."""
+    change = msgspec.structs.replace
+    if case.setup is not None:
+        wrong = die.choice(
+            ({"direction": "short", "stop_loss": 120.0, "target": 80.0}, {"position_size_pct": 0.07})
+        )
+        return change(case, setup=change(case.setup, **wrong))
+    if case.market is not None and die.random() < 0.5:
+        return change(case, market=change(case.market, price=case.market.price * 1.01))
+    return change(case, signal=change(case.signal, direction="short"))
 
 
 @pytest.mark.parametrize("role", NAMES)
@@ -181,10 +200,16 @@ def test_what_an_arm_says_ends_nobody_in_the_pipeline(role: str) -> None:
     assert line.counts["canary_trials"] > line.counts["canary_broken"] > 0
     assert line.counts["unapproved"] > 0
     assert outcomes > SIGNALS / 2
-    for (body,) in line.journals["aletheia"].execute("SELECT body FROM ledger"):
-        decision = msgspec.msgpack.decode(body)["decision"]
+    sent = {f"00000000-0000-4000-8000-{seq:012d}": each for seq, each in enumerate(wanted, start=1)}
+    for trace_id, body in line.journals["aletheia"].execute("SELECT trace_id, body FROM ledger"):
+        decision, signal = msgspec.msgpack.decode(body)["decision"], sent[trace_id]
         if decision is not None and decision["approved"]:
             ((judged,),) = line.journals["hrm"].execute(
                 "SELECT body FROM hrm_judged WHERE number = ?", (decision["number"],)
             )
-            assert bound(msgspec.msgpack.decode(judged, type=Inputs), Limits())[0] == "approve"
+            inputs = msgspec.msgpack.decode(judged, type=Inputs)
+            assert bound(inputs, Limits())[0] == "approve"
+            if signal.action == "trade":
+                assert inputs.action.side == {"long": "buy", "short": "sell"}[signal.direction]
+                named = signal.position_size_pct
+                assert named is None or inputs.action.position_size_pct <= Decimal(str(named))

@@ -63,12 +63,13 @@ FAULTS = {
     # Joey's
     "wrong size": """
 if answer.setup is not None and answer.setup.position_size_pct:
-    setup = replace(answer.setup, position_size_pct=answer.setup.position_size_pct * 1.5)
+    setup = replace(answer.setup, position_size_pct=answer.setup.position_size_pct * 0.5)
     answer = replace(answer, setup=setup)""",
     "denied": """
 setup = answer.setup
 if setup is not None and setup.stop_loss and hash(case.signal.trace_id) % 2:
-    answer = replace(answer, setup=replace(setup, stop_loss=None))  # the Graveyard wants one""",
+    setup = replace(setup, entry="limit", entry_price=setup.stop_loss * 0.9)  # below the stop of a long
+    answer = replace(answer, setup=setup)""",
     "smaller": """
 if answer.setup is not None and answer.setup.position_size_pct == 0.005:
     answer = replace(answer, setup=replace(answer.setup, position_size_pct=0.004))""",
