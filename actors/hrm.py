@@ -4,9 +4,10 @@ HRM believes nothing that a signal says about itself. Sizes are computed here, t
 computed again, and the account is HRM's own: what Kenny reported as filled, and what HRM itself has promised.
 
 Exposure is reserved in the same transaction in which the approval is recorded, so that two plans can never
-both use the same room. A reservation ends when its entry is filled or when Kenny reports `cancel`; he does so
-for every approval that he lets go, and for an entry whose time is over. It ends neither when the approval expires
-nor when the signal is buried: the order may be working at the broker by then, and only Kenny knows.
+both use the same room, whoever judged them: what another version allows is looked at once more, by the account
+as it is then. A reservation ends when its entry is filled or when Kenny reports `cancel`; he does so for every
+approval that he lets go, and for an entry whose time is over. It ends neither when the approval expires nor when
+the signal is buried: the order may be working at the broker by then, and only Kenny knows.
 
 A signal that comes again gets the answer that the journal recorded, with the approval of the first time: its
 epoch may be older than the present one, so what bounds it is its expiry. Kenny accepts it until then if he
@@ -161,6 +162,7 @@ class HRM(Agent[Case]):
         self._market_now = self._market_kept = 0.0 if kept is None else float(kept)
         self._market_move: tuple[float, float] | None = None
         self._volatility: tuple[float, float] | None = None
+        self._seen: dict[str, float] = {}
         self._number = self._books.last_judged()
         self._said: Counter[tuple[str, str]] = Counter()
         self._figures = Figures(self._books, self.portfolio, policy.currency)
@@ -199,9 +201,8 @@ class HRM(Agent[Case]):
         """Judge the case's plan. A case without one passes as it is; its bar still moves the marks."""
         now = context.now()
         self._verdict = None
-        if self._is_ready(context):
-            self._given.pop(context.trace_id, None)  # nobody else decides it
-        else:
+        self._given.pop(context.trace_id, None)  # nobody else decides it
+        if not self._is_ready(context):
             self._look(message, now, context)
         if message.refusal is not None or message.setup is None:
             return message
@@ -255,7 +256,11 @@ class HRM(Agent[Case]):
         return decide(case, self._limits, self._rulebook)
 
     def adopt(self, message: Case, proposal: Verdict, context: Context) -> Case | Hold:
-        """Go by another version's verdict, as far as the Graveyard and the account allow.
+        """Go by another version's verdict, as far as the Graveyard allows, and the account as it is now.
+
+        A release may change the ruleset, so this version's own objections do not bind another one. But each verdict
+        was made on the account of the moment in which the plan was given away; where that has changed, and this
+        version would not allow the plan, it decides itself.
 
         Raises:
             ProposalError: It lets pass what the Graveyard denies, or wants a person asked about, on the very inputs
@@ -267,14 +272,35 @@ class HRM(Agent[Case]):
         given = self._given.pop(context.trace_id, None)
         self._ready_case = self._prepare(message, setup, now, context)
         inputs = self._ready_case.inputs
-        most, _ = bound(inputs, self._limits)
-        if _STRICT[proposal.zone] >= _STRICT[most]:
+        own = decide(inputs, self._limits, self._rulebook)
+        if _STRICT[proposal.zone] >= _STRICT[own.zone]:
             return self._decide(message, setup, now, context, proposal)
         most, against = bound(inputs if given is None else given, self._limits)
         if _STRICT[proposal.zone] < _STRICT[most]:
             told = ", ".join(each.rule for each in against)
             raise ProposalError(f"it says `{proposal.zone}` where no more than `{most}` may be said: {told}")
-        return self._decide(message, setup, now, context)  # the account has changed meanwhile
+        if given is not None and self._still_holds(proposal, given, inputs, own):
+            return self._decide(message, setup, now, context, proposal)
+        return self._decide(message, setup, now, context, own)  # what it was judged on has changed meanwhile
+
+    def _still_holds(self, proposal: Verdict, given: Inputs, inputs: Inputs, own: Verdict) -> bool:
+        """Whether what another version allows, and this one does not, was allowed on what is still so.
+
+        By which rules the other one judges is not known here, so its word counts for the very account that it was
+        given, and for no new objection: what two plans were given room for together, only one of them may have.
+        """
+        account, before = inputs.account, given.account
+        same = (
+            account.equity == before.equity
+            and account.exposures == before.exposures
+            and account.open_risk == before.open_risk
+            and inputs.view.breakers == given.view.breakers
+        )
+        if not same or _STRICT[proposal.zone] < _STRICT[bound(inputs, self._limits)[0]]:
+            return False
+        then = decide(given, self._limits, self._rulebook)
+        new = {each.rule for each in own.violations} - {each.rule for each in then.violations}
+        return _STRICT[own.zone] <= _STRICT[then.zone] and not new
 
     def recorded(self, most: int, context: Context) -> list[tuple[str, str, Inputs]]:
         """What the newest decisions were made from."""
@@ -534,6 +560,10 @@ class HRM(Agent[Case]):
     def _see_bar(self, symbol: str, market: Market, now: float, context: Context) -> None:
         bar = market.bar
         assert bar is not None
+        # A case that waited behind another is looked at again when it is handled, after newer bars of its symbol.
+        if bar.ts < self._seen.get(symbol, -math.inf):
+            return
+        self._seen[symbol] = bar.ts
         if self.portfolio.mark(symbol, Decimal(str(bar.close)), now):
             self._books.save_mark(self.portfolio, symbol)
             self._watch_losses(context)
@@ -659,6 +689,8 @@ class HRM(Agent[Case]):
         if abs(now - self._tidied_at) >= TIDY_EVERY_S:
             self._tidied_at = now
             self._books.forget_before(now - TIDY_EVERY_S)
+            oldest = self._market_now - OLDEST_PRICE_S
+            self._seen = {symbol: ts for symbol, ts in self._seen.items() if ts >= oldest}
         self._figures.tell_account(context)
 
     def _seal_fault(self, context: Context) -> str:

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from actors.aletheia import Audit
 from actors.joey import Joey
 from actors.judging import Inputs, Verdict, bound
+from actors.kyle import Kyle
 from actors.messages import Approval, Case, Decision, Execution
 from ark.agent import Agent, Effect, Hold
 from ark.errors import ProposalError
 from ark.signal import Bar, Signal
 from ark.testing import TestContext
 from graveyard import Limits
+from tests.actors.bars import path, series, shown
 from tests.actors.cases import NOW, approved
-from tests.actors.floor import NOON, Floor, case_of, short
+from tests.actors.floor import NOON, Floor, bar_at, case_of, seen, short, trace
 from tests.actors.test_aletheia import desk as ledger_desk
 from tests.actors.test_aletheia import filled
 from tests.actors.test_aletheia import start as at_the_ledger
@@ -73,6 +75,8 @@ def test_what_is_adopted_of_another_kyle_leaves_the_bar_in_the_books() -> None:
     [
         {"signal": {"price": 1.0}}, {"signal": {"symbol": "OTHER"}}, {"signal": {"trace_id": "x"}},
         {"signal": {"source": "broker"}}, {"signal": {"quantity": 7.0}}, {"signal": {"features": {}}},
+        {"signal": {"direction": "short"}}, {"market": {"price": 1.0}},
+        {"market": {"bar": Bar(ts=NOW - 60, open=1.0, high=1.0, low=1.0, close=1.0, volume=1.0)}},
         {"decision": Decision(True, (), (), (), "", NOW)}, {"approval": Approval(b"", 1, 1.0, b"")},
         {"execution": Execution("filled")},
     ],
@@ -82,14 +86,84 @@ def test_of_another_kyle_that_changes_the_signal_nothing_is_kept_and_the_bar_is_
     signal = observed()
     said = proposal_of(kyle, kyle.case(signal, desk), Desk(now=NOW))
     lie = change(
-        said, **{key: change(said.signal, **value) if key == "signal" else value for key, value in wrong.items()}
-    )
+        said, **{key: change(getattr(said, key), **value) if isinstance(value, dict) else value
+                 for key, value in wrong.items()}
+    )  # fmt: skip
     with pytest.raises(ProposalError):
         kyle.adopt(signal, lie, desk)
     answer = kyle.handle(signal, desk)
     assert answer == own.handle(signal, own_desk)
     assert answer.market is not None
     assert answer.market.bar == msgspec.convert(signal.features["bar"], Bar)
+
+
+@pytest.mark.parametrize("action", ["trade", "observe"])
+def test_another_kyle_turns_no_side_round(action: Any) -> None:
+    kyle, desk = seated(Desk(now=NOW))
+    signal = Signal("ACME", "long", 100.0, action=action, quantity=10.0, stop_loss=95.0, ts=NOW)
+    said = proposal_of(kyle, kyle.case(signal, desk), Desk(now=NOW))
+    with pytest.raises(ProposalError, match="the signal itself"):
+        kyle.adopt(signal, change(said, signal=change(said.signal, direction="short")), desk)
+
+
+def test_another_kyle_passes_no_old_bar_on_as_new() -> None:
+    kyle, desk = seated(Desk(now=NOW))
+    kyle.handle(observed(3), desk)
+    signal = observed(2)
+    said = proposal_of(kyle, kyle.case(signal, desk), Desk(now=NOW))
+    assert said.market is not None
+    assert said.market.bar is None
+    old = change(said, market=change(said.market, bar=msgspec.convert(signal.features["bar"], Bar)))
+    with pytest.raises(ProposalError, match="not new"):
+        kyle.adopt(signal, old, desk)
+
+
+def put_before(kyle: Kyle, desk: Desk, wanted: list[Signal]) -> list[Case]:
+    """What another version says of signals that are all with it at once."""
+    cases = []
+    for number, signal in enumerate(wanted):
+        desk.trace_id = trace(number)
+        cases.append(kyle.case(signal, desk))
+    return [proposal_of(kyle, case, Desk(now=desk.clock)) for case in cases]
+
+
+@settings(max_examples=15)
+@given(series(most=30), st.integers(0, 29), st.integers(0, 4), st.randoms(use_true_random=False))
+def test_signals_that_are_with_another_kyle_together_are_described_with_each_others_bars(
+    bars: list[Bar], known: int, disorder: int, die: Any
+) -> None:
+    (kyle, desk), (own, own_desk) = seated(), seated()
+    for bar in bars[:known]:
+        kyle.handle(shown(bar), desk)
+        own.handle(shown(bar), own_desk)
+    wanted = [shown(bar) for bar in bars[known:]]
+    for _ in range(disorder if wanted else 0):  # bars that come late or twice
+        wanted.insert(die.randrange(len(wanted)), wanted[-1])
+    said = put_before(kyle, desk, wanted)
+    for number, (signal, each) in enumerate(zip(wanted, said, strict=True)):
+        desk.trace_id = trace(number)
+        expected = own.handle(signal, own_desk)
+        assert each == expected
+        assert (kyle.handle(signal, desk) if die.random() < 0.2 else kyle.adopt(signal, each, desk)) == expected
+
+
+def test_small_moves_that_come_together_make_no_trade_of_themselves() -> None:
+    kyle, desk = seated()
+    bars = path([100.0] * 25 + [100.0 * 1.008**step for step in range(1, 6)])
+    for bar in bars[:25]:
+        kyle.handle(shown(bar), desk)
+    said = put_before(kyle, desk, [shown(bar) for bar in bars[25:]])
+    assert [each.market and each.market.change_pct for each in said] == [pytest.approx(0.008)] * 5
+    assert {each.signal.action for each in said} == {"observe"}
+
+
+def test_a_bar_that_will_be_sent_again_and_one_that_is_refused_describe_nobody() -> None:
+    kyle, desk = seated(Desk(now=NOW, settings={"blocked_sources": ["rumour"]}))
+    put_before(kyle, desk, [observed(1)])
+    desk.epoch += 1
+    assert put_before(kyle, desk, [observed(1), observed(2, source="rumour"), observed(3)])[2].market == (
+        put_before(*seated(Desk(now=NOW)), [observed(1), observed(3)])[1].market
+    )
 
 
 # Joey
@@ -122,6 +196,63 @@ def test_another_joey_may_not_change_a_trade(wrong: dict[str, Any]) -> None:
     said = proposal_of(joey, case)
     with pytest.raises(ProposalError):
         joey.adopt(case, change(said, signal=change(said.signal, **wrong)), context)
+
+
+OWN_PLAN: dict[str, Any] = {"stop_loss": 95.0, "target": 110.0, "quantity": 10.0, "leverage": 1.5}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"direction": "short", "stop_loss": 105.0, "target": 90.0}, {"quantity": 80.0}, {"quantity": None},
+        {"quantity": float("nan")}, {"quantity": -10.0}, {"position_size_pct": 0.5},
+        {"quantity": None, "position_size_pct": 0.5}, {"stop_loss": 50.0}, {"stop_loss": None}, {"target": None},
+        {"target": 120.0}, {"leverage": 2.0},
+    ],
+)  # fmt: skip
+def test_another_joey_leaves_what_the_sender_named(wrong: dict[str, Any]) -> None:
+    joey, context = joeys()
+    case = Case(trade(**OWN_PLAN))
+    said = proposal_of(joey, case)
+    assert said.setup is not None
+    with pytest.raises(ProposalError):
+        joey.adopt(case, change(said, setup=change(said.setup, **wrong)), context)
+    less = change(said, setup=change(said.setup, quantity=8.0, confidence=0.5))
+    assert joey.adopt(case, less, context) == less
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(trade(direction="short", features=DEAD_CAT)),
+        Case(trade(direction="short", features=DEAD_CAT, stop_loss=110.0)),
+        Case(trade(direction="short", features=DEAD_CAT, stop_loss=90.0, target=110.0)),
+        Case(trade(direction="short", features=DEAD_CAT, stop_loss=90.0, target=110.0, quantity=5.0)),
+        Case(trade(direction="short", features=DEAD_CAT, target=50.0, position_size_pct=0.5, leverage=3.0)),
+        Case(trade(quantity=5.0, target=90.0)),
+        Case(trade(action="observe", features=DEAD_CAT, stop_loss=90.0)),
+        Case(trade(action="observe")),
+    ],
+)
+def test_what_joey_finds_himself_he_takes_from_another_too(case: Case) -> None:
+    joey, context = joeys()
+    said = proposal_of(joey, case)
+    assert said == joey.handle(case, context)
+    assert joey.adopt(case, said, context) == said
+
+
+def test_another_joey_plans_on_the_side_of_the_signal_only() -> None:
+    joey, context = joeys()
+    case = Case(trade(action="observe", features=DEAD_CAT))
+    said = proposal_of(joey, case)
+    assert said.setup is not None
+    for lie in (
+        change(said, setup=change(said.setup, direction="long")),
+        change(said, signal=case.signal),
+        change(said, signal=change(case.signal, direction="short")),
+    ):
+        with pytest.raises(ProposalError):
+            joey.adopt(case, lie, context)
 
 
 # HRM
@@ -214,6 +345,101 @@ def test_an_approval_for_an_account_that_has_changed_meanwhile_is_nobodys_fault_
     assert answer.decision is not None
     assert not answer.decision.approved
     assert answer.decision.level == "graveyard"
+
+
+def together(floor: Floor, cases: list[Case], *meanwhile: tuple[str, float, dict[str, Any]]) -> list[bool]:
+    """Whether each of some cases is approved that are with another HRM of the same version at once."""
+    waiting = []
+    for case in cases:
+        inputs = asked(floor, case)
+        assert inputs is not None
+        waiting.append((floor.context.trace_id, case, proposal_of(floor.hrm, inputs, floor.context)))
+    assert {said.zone for _, _, said in waiting} == {"approve"}, "each by itself could be approved"
+    for symbol, close, figures in meanwhile:
+        floor.bar(symbol, close, **figures)
+    answers = []
+    for trace_id, case, said in waiting:
+        floor.context.trace_id = trace_id
+        answer = floor.hrm.adopt(case, said, floor.context)
+        assert isinstance(answer, Case)
+        assert answer.decision is not None
+        answers.append(answer.decision.approved)
+    return answers
+
+
+SYMBOLS = ("A", "B", "C", "D")
+
+
+@pytest.mark.parametrize(
+    "ruleset",
+    [{"max_open_positions": 2}, {"sectors": dict.fromkeys(SYMBOLS, "cars"), "max_sector_share": 0.12}],
+)
+def test_plans_that_are_with_another_hrm_together_use_no_room_of_the_ruleset_twice(ruleset: dict[str, Any]) -> None:
+    """Each was judged on the account as it was before all of them."""
+    assert together(Floor(ruleset=ruleset), [case_of(symbol) for symbol in SYMBOLS]) == [True, True, False, False]
+
+
+def test_a_breaker_that_trips_while_a_plan_is_with_another_hrm_stands_against_it() -> None:
+    floor = Floor()
+    fall = ("SPY", 400.0, {"change_pct": -0.2})
+    assert together(floor, [case_of("A"), case_of("B", **short())], fall) == [False, True]
+
+
+def laxer(floor: Floor, number: int, case: Case) -> bool:
+    """Whether it is approved what another version approves by a ruleset of its own."""
+    floor.context.trace_id = trace(number)
+    answer = floor.hrm.adopt(case, Verdict("approve", "synthesis", (), (), ()), floor.context)
+    assert isinstance(answer, Case)
+    assert answer.decision is not None
+    return answer.decision.approved
+
+
+def test_a_release_may_allow_what_the_ruleset_of_this_version_denies_but_only_on_the_account_that_it_saw() -> None:
+    floor = Floor(ruleset={"max_open_positions": 1})
+    floor.judge(case_of("A"))
+    cases = [case_of(symbol) for symbol in SYMBOLS[1:]]
+    for case in cases:
+        asked(floor, case)
+    approved = [laxer(floor, number, case) for number, case in enumerate(cases, start=2)]
+    assert approved == [True, False, False], "the first has changed the account"
+
+
+def test_a_release_that_allows_more_allows_nothing_against_what_has_come_up_meanwhile() -> None:
+    floor = Floor(ruleset={"max_open_positions": 1, "severity": {"MKT-003": "error"}})
+    floor.judge(case_of("A"))
+    asked(floor, case_of("B"))
+    floor.bar("VIX", 90.0)
+    assert not laxer(floor, 2, case_of("B"))
+
+
+def test_a_bar_that_waited_behind_a_signal_does_not_set_the_mark_back() -> None:
+    floor = Floor()
+    floor.judge(case_of("A"))
+    floor.fill(1, 1, symbol="A")
+    asked(floor, case_of("A", quantity=1.0))  # with another version; the next one has to wait behind it
+    passing = [
+        change(case_of("A", bar=bar_at(close, NOON + after), quantity=1.0), setup=setup)
+        for close, after, setup in ((99.0, 60.0, None), (96.0, 120.0, case_of(quantity=1.0).setup))
+    ]
+    equity = []
+    for each in passing:
+        asked(floor, each)
+        equity.append(floor.hrm.portfolio.equity)
+    floor.context.trace_id = trace(3)
+    floor.hrm.handle(passing[0], floor.context)
+    assert equity[0] > equity[1] == floor.hrm.portfolio.equity
+
+
+def test_the_market_stands_where_its_newest_bar_says_whichever_is_looked_at_last() -> None:
+    floor = Floor()
+    for after, move in ((60.0, -0.2), (0.0, 0.01)):
+        index = change(case_of("SPY", market=seen(bar=bar_at(450.0, NOON + after), change_pct=move)), setup=None)
+        floor.judge(index)
+    floor.bar("VIX", 15.0)
+    assert floor.denied_by("A") == ["CB-003 market_breaker"]
+    inputs = asked(floor, case_of("B"))
+    assert inputs is not None
+    assert inputs.view.market_move == -0.2
 
 
 @settings(max_examples=15)
