@@ -310,10 +310,11 @@ class Agent(Generic[Taken]):
         """Whether the agent can take signals now. Notices and ticks come in any case.
 
         A stash, only for while the agent starts or reconciles: as long as this is False, signals and dead
-        letters wait in this process, in order, and are handled as soon as it is True. Asked before and after each
-        batch and each tick, never in between. Nothing else than a notice or a tick can make it True, so an agent
-        that waits here for good stands still with the whole pipeline. What waits is in memory only: the gateway
-        has it, and sends it again when the process dies.
+        letters wait in this process, in order, and are handled as soon as it is True; during a rollout also what
+        other versions of the agent answer, or leave to it. Asked before and after each batch and each tick, never
+        in between. Nothing else than a notice or a tick can make it True, so an agent that waits here for good
+        stands still with the whole pipeline. What waits is in memory only: the gateway has it, and sends it again
+        when the process dies.
         """
         return True
 

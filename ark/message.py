@@ -156,7 +156,7 @@ class Proposed(msgspec.Struct, frozen=True, array_like=True):
         held: Whether the answer is a `Hold`.
         error: Why there is no answer, in one line.
         version: The arm's own version of the agent.
-        release: What the arm runs from, for the names of those who change something.
+        release: What the arm believes that it runs from; whoever writes its changes goes by the routing table.
         changes: What it changed of the agent's state, for the role to write where the signal is the arm's own.
     """
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import apsw
@@ -36,7 +36,7 @@ from ark.message import (
     encode,
 )
 from ark.routing import OWN, Table
-from ark.trials import Record, Returned, Trials
+from ark.trials import Record, Returned, TakenBack, Trials
 
 __all__ = ["LARGEST_HOLD", "Stage"]
 
@@ -48,6 +48,8 @@ _FOLLOWING = (NOTICE, PROPOSAL)
 """The kinds that raise no epoch."""
 _PORTION = 512
 """At most so many of those that waited for their agent are taken in one commit, as of a mailbox in one round."""
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for a stranger's bytes."""
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -112,6 +114,7 @@ class Stage:
         self._outgoing: list[tuple[str, Envelope]] = []
         self._may_wait = type(agent).ready is not Agent.ready
         self._stash: list[Envelope] = []
+        self._taken_back: list[TakenBack] = []  # before everything in the stash
         self.trials = Trials(context.agent, agent, record, context.release)
         self._proposals = msgspec.msgpack.Decoder(Proposed)
         self._is_whole = type(agent).case is Agent.case  # the message itself is the case
@@ -122,7 +125,7 @@ class Stage:
     @property
     def stashed(self) -> int:
         """How many signals and letters wait here until the agent is ready."""
-        return len(self._stash)
+        return len(self._taken_back) + len(self._stash)
 
     def setup(self) -> None:
         """Let the agent load its state; what it wrote is committed, what it sent is in `take_outgoing`."""
@@ -159,6 +162,9 @@ class Stage:
             self.dropped += len(self._stash)
             self._stash = [each for each in self._stash if each.epoch == self.epoch]
             self.dropped -= len(self._stash)
+        if self._taken_back and self._taken_back[0].envelope.epoch < self.epoch:
+            self.dropped += len(self._taken_back)
+            self._taken_back.clear()
         return admitted
 
     def take_outgoing(self) -> list[tuple[str, Envelope]]:
@@ -183,7 +189,7 @@ class Stage:
             yield from self._process(batch, now_ns)
             return
         yield from self._process_stash(now_ns)
-        if self._stash or not self.agent.ready(self.context):
+        if self.stashed or not self.agent.ready(self.context):
             self._stash.extend(each for each in batch if each.kind != NOTICE)
             batch = [each for each in batch if each.kind == NOTICE]
         if batch:
@@ -193,18 +199,32 @@ class Stage:
     def turn(self, table: Table | None, up: frozenset[str], now_ns: Callable[[], int]) -> Iterator[str]:
         """Go by a routing table, with these arms running; decide here what is taken back from arms.
 
-        Yields as `process` does.
+        It waits for the agent as what comes in does. Yields as `process` does.
         """
-        now = now_ns() / 1e9
-        taken = self.trials.turn(table, up, now)
-        if taken:
-            yield from self._process(taken, now_ns, own=True)
+        yield from self._take_over(self.trials.turn(table, up, now_ns() / 1e9, self._came()), now_ns)
 
     def overtake(self, now_ns: Callable[[], int]) -> Iterator[str]:
-        """Decide here what arms are too late with. Yields as `process` does."""
-        taken = self.trials.overdue(now_ns() / 1e9)
-        if taken:
-            yield from self._process(taken, now_ns, own=True)
+        """Decide here what arms are too late with, as `turn` does. Yields as `process` does."""
+        yield from self._take_over(self.trials.overdue(now_ns() / 1e9, self._came()), now_ns)
+
+    def _take_over(self, taken: list[TakenBack], now_ns: Callable[[], int]) -> Iterator[str]:
+        if not taken:
+            return
+        if self._may_wait:
+            self._taken_back += taken
+            yield from self._process_stash(now_ns)
+        else:
+            yield from self._process([], now_ns, taken)
+
+    def _came(self) -> set[tuple[int, str]]:
+        """The answers of arms that wait here: the numbers of their trials, and whose they are."""
+        came = set()
+        for each in self._stash:
+            if each.kind == PROPOSAL:
+                with suppress(*_UNREADABLE):
+                    proposed = self._proposals.decode(each.payload)
+                    came.add((proposed.number, proposed.arm))
+        return came
 
     def replay(self, now: float) -> None:
         """Show recorded signals to both arms once more, as many as are due, each once in a rollout.
@@ -254,20 +274,25 @@ class Stage:
         yield from self._process_stash(now_ns)
 
     def _process_stash(self, now_ns: Callable[[], int]) -> Iterator[str]:
-        while self._stash and self.agent.ready(self.context):
+        while self.stashed and self.agent.ready(self.context):
+            taken, self._taken_back = self._taken_back, []
             portion, self._stash = self._stash[:_PORTION], self._stash[_PORTION:]
-            yield from self._process(portion, now_ns)
+            yield from self._process(portion, now_ns, taken)
 
-    def _process(self, batch: list[Envelope], now_ns: Callable[[], int], *, own: bool = False) -> Iterator[str]:
-        """See `process`; with `own` no arm is asked about these signals any more."""
+    def _process(
+        self, batch: list[Envelope], now_ns: Callable[[], int], taken: Sequence[TakenBack] = ()
+    ) -> Iterator[str]:
+        """See `process`; what was taken back from arms comes first, and no arm is asked about it any more."""
         context, journal = self.context, self._journal
         context.epoch = self.epoch
         if journal:
             journal.begin()
         work = _Batch(self, now_ns)
+        for each in taken:
+            work.own(each)
         for envelope in batch:
             if envelope.kind == WORK:
-                work.signal(envelope, own=own)
+                work.signal(envelope)
             elif envelope.kind == PROPOSAL:
                 work.proposal(envelope)
             elif envelope.kind == LETTER:
@@ -282,7 +307,7 @@ class Stage:
         self._note("", "settle")
         self.agent.settle(context)
         self._note("", "")
-        self.handled += len(batch)
+        self.handled += len(taken) + len(batch)
         yield "handled"
         yield from self._commit(now_ns)
         if work.effects and journal:
@@ -459,8 +484,18 @@ class _Batch:
         self._stage = stage
         self._now_ns = now_ns
 
-    def signal(self, envelope: Envelope, *, own: bool) -> None:
-        """Answer a signal: as before, or here, or (unless it must be `own`) through an arm."""
+    def own(self, taken: TakenBack) -> None:
+        """Answer a signal here, which is the role's after all."""
+        self.signal(taken.envelope, own=True, is_case=taken.is_case)
+
+    def signal(self, envelope: Envelope, *, own: bool = False, is_case: bool = True) -> None:
+        """Answer a signal: as before, or here, or (unless it must be `own`) through an arm.
+
+        Args:
+            envelope: The signal.
+            own: Whether no arm is to be asked.
+            is_case: Whether an arm could decide it; where arms are asked it is looked at anew.
+        """
         stage, received_ns = self._stage, self._now_ns()
         if stage._journal and envelope.attempt > 1:
             recorded = stage._recorded(envelope)
@@ -474,7 +509,6 @@ class _Batch:
         stage.context.at(envelope, received_ns)
         message = stage._decoder.decode(envelope.payload)
         trials = stage.trials
-        track = trials.own_track
         if stage._is_whole:
             stage._newest.append((envelope.trace_id, envelope.symbol, envelope.payload))
         if not trials.active or own:
@@ -491,30 +525,30 @@ class _Batch:
                 return
             stage._note(envelope.trace_id, "handle")
             answer = stage.agent.handle(message, stage.context)
-            if case is None:  # no arm could have decided it, so how it ends says nothing about any
-                track = ""
-            else:
+            is_case = case is not None
+            if case is not None:
                 proposed = stage.agent.proposed(answer)
                 self.outgoing.extend(trials.give(envelope, case, received_ns, OWN, now, own=proposed))
-        self._answer(_Place(envelope, received_ns, "", track), answer)
+        # Where no arm could have decided it, how it ends says nothing about any.
+        self._answer(_Place(envelope, received_ns, "", trials.own_track if is_case else ""), answer)
 
     def proposal(self, envelope: Envelope) -> None:
         """Adopt what an arm proposes for a signal of its own; decide here what it failed on."""
         stage = self._stage
         try:
             proposed = stage._proposals.decode(envelope.payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             stage.dropped += 1  # whose it is cannot be told; what hangs on it is taken back when it is late
             return
         returned, taken = stage.trials.take(proposed, self._now_ns() / 1e9)
         if returned is not None:
             given = returned.given
-            refusal, taken = self._adopt(returned), given.behind
+            refusal, taken = self._adopt(returned), [TakenBack(each, is_case=False) for each in given.behind]
             if refusal is not None:
                 stage.trials.refuse(returned, refusal, self._now_ns() / 1e9)
-                taken = [given.envelope, *given.behind, *stage.trials.take_back(returned.arm)]
+                taken = [TakenBack(given.envelope, is_case=True), *taken, *stage.trials.take_back(returned.arm)]
         for each in taken:
-            self.signal(each, own=True)
+            self.own(each)
 
     def _adopt(self, returned: Returned) -> str | None:
         """Answer as an arm proposes; say why not, where that may or can not be done.

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -30,7 +30,7 @@ from ark.differences import changes, is_declared, short
 from ark.message import TRIAL, Envelope, Proposed, Trial
 from ark.routing import ARMS, BASELINE, CANARY, OWN, Route, Table, arm_name, band_of
 
-__all__ = ["Given", "Record", "Returned", "Trials"]
+__all__ = ["Given", "Record", "Returned", "TakenBack", "Trials"]
 
 MOST_SHOWN = 128
 """So many signals are with the arms at once; above it they are shown no more."""
@@ -82,6 +82,18 @@ class Given(msgspec.Struct):
     behind: list[Envelope] = []
 
 
+class TakenBack(msgspec.Struct, frozen=True):
+    """A signal that is the role's to decide after all.
+
+    Attributes:
+        envelope: The signal.
+        is_case: Whether an arm had it; otherwise it waited behind one that an arm had, and no arm could decide it.
+    """
+
+    envelope: Envelope
+    is_case: bool
+
+
 class Returned(msgspec.Struct, frozen=True):
     """A signal that its arm has decided.
 
@@ -90,7 +102,9 @@ class Returned(msgspec.Struct, frozen=True):
         arm: Who decided it.
         version: The arm's own version.
         answer: What it proposes: a message, or a `Hold`.
-        release, changes: As in `Proposed`.
+        release: What the arm runs from, by the routing table, which it cannot talk out of it; its version where
+            it runs from no release.
+        changes: As in `Proposed`.
     """
 
     given: Given
@@ -192,8 +206,17 @@ class Trials:
 
     # The world changes.
 
-    def turn(self, table: Table | None, up: frozenset[str], now: float) -> list[Envelope]:
-        """Go by a table, with these arms running; give what is taken back from arms that have no say any more."""
+    def turn(
+        self, table: Table | None, up: frozenset[str], now: float, came: Container[tuple[int, str]] = ()
+    ) -> list[TakenBack]:
+        """Go by a table, with these arms running; give what is taken back from arms that have no say any more.
+
+        Args:
+            table: The table; None for none.
+            up: The arms that run.
+            now: Seconds since the epoch.
+            came: Answers that are here and were not heard yet: the numbers of their trials, and their arms.
+        """
         self.table = table
         route = None if table is None else table.route(self._role, now)
         if table is not None and route is not None and self._record is not None:
@@ -206,22 +229,27 @@ class Trials:
             self.forget()
             return taken
         for given in list(self._given.values()) if gone else ():
-            for arm in gone.intersection(given.asked):
-                self._note(given, arm, Proposed(given.number, arm, 0, error="its process is gone"))
+            for arm in self._unanswered(given, came):
+                if arm in gone:
+                    self._note(given, arm, Proposed(given.number, arm, 0, error="its process is gone"))
         shares = {CANARY: route.canary, BASELINE: route.baseline}
         return self._take_back([arm for arm in ARMS if arm not in up or not shares[arm]])
 
-    def overdue(self, now: float) -> list[Envelope]:
-        """Give up on answers that are late; give what is taken back."""
+    def overdue(self, now: float, came: Container[tuple[int, str]] = ()) -> list[TakenBack]:
+        """Give up on answers that are late; give what is taken back.
+
+        Args:
+            now: Seconds since the epoch.
+            came: As for `turn`: whoever has answered is not late because nobody heard it.
+        """
         late: list[str] = []
         for given in list(self._given.values()):
             if now - given.at <= given.route.patience_s:
                 break
-            for arm in given.asked:
-                if arm not in given.answers:
-                    self._note(given, arm, Proposed(given.number, arm, 0, error="no answer in time"))
-                    self._sick_until[arm] = now + SICK_S
-                    late.append(arm)
+            for arm in self._unanswered(given, came):
+                self._note(given, arm, Proposed(given.number, arm, 0, error="no answer in time"))
+                self._sick_until[arm] = now + SICK_S
+                late.append(arm)
         return self._take_back(late)
 
     def forget(self) -> None:
@@ -297,7 +325,7 @@ class Trials:
 
     # A proposal comes.
 
-    def take(self, proposed: Proposed, now: float) -> tuple[Returned | None, list[Envelope]]:
+    def take(self, proposed: Proposed, now: float) -> tuple[Returned | None, list[TakenBack]]:
         """Hear an arm.
 
         Returns:
@@ -317,7 +345,7 @@ class Trials:
             return None, self._take_back([arm])
         self._leave(given)
         version = proposed.version[:LONGEST_VERSION]
-        return Returned(given, arm, version, answer, proposed.release, proposed.changes), []
+        return Returned(given, arm, version, answer, self._release_of(arm) or version, proposed.changes), []
 
     def refuse(self, returned: Returned, reason: str, now: float) -> None:
         """An arm proposed what may not be done."""
@@ -326,11 +354,19 @@ class Trials:
         self._tell(given, returned.arm, ("unapproved", reason, ""), declared=False, kind="unapproved")
         self._sick_until[returned.arm] = now + SICK_S
 
-    def take_back(self, arm: str) -> list[Envelope]:
+    def take_back(self, arm: str) -> list[TakenBack]:
         """Everything that is an arm's own and has not come back, in order of acceptance."""
         return self._take_back([arm])
 
     # What is behind it.
+
+    @staticmethod
+    def _unanswered(given: Given, came: Container[tuple[int, str]]) -> list[str]:
+        return [arm for arm in given.asked if arm not in given.answers and (given.number, arm) not in came]
+
+    def _release_of(self, arm: str) -> str:
+        spec = None if self.table is None else self.table.arms.get(arm_name(self._role, arm))
+        return "" if spec is None else spec.equipment.release
 
     def _read(self, proposed: Proposed) -> tuple[Any, Proposed]:
         if proposed.error:
@@ -452,12 +488,16 @@ class Trials:
         if not symbols[symbol]:
             del symbols[symbol]
 
-    def _take_back(self, arms: Sequence[str]) -> list[Envelope]:
+    def _take_back(self, arms: Sequence[str]) -> list[TakenBack]:
         taken = [given for arm in sorted(set(arms)) for given in list(self._live[arm].values())]
         for given in taken:
             self._leave(given)
-        envelopes = [each for given in taken for each in (given.envelope, *given.behind)]
-        return sorted(envelopes, key=lambda each: each.seq)
+        back = [
+            TakenBack(envelope, envelope is given.envelope)
+            for given in taken
+            for envelope in (given.envelope, *given.behind)
+        ]
+        return sorted(back, key=lambda each: each.envelope.seq)
 
 
 def _trial(envelope: Envelope, trial: Trial) -> Envelope:

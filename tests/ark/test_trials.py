@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ark.agent import Agent, Context
+from ark.changes import Change
 from ark.context import StageContext
-from ark.equipment import Equipment
+from ark.equipment import ArmSpec, Equipment
 from ark.errors import ProposalError
 from ark.message import PROPOSAL, TRIAL, WORK, Envelope, Proposed, Trial, encode
 from ark.routing import ARMS, BASELINE, CANARY, LEASE_S, OWN, Declared, Route, Table, arm_name
 from ark.stage import Stage
+from ark.state import Core
 from ark.trials import Trials
 
 ROLE = "beta"
@@ -34,6 +36,10 @@ class Role(Agent[Word]):
     takes = Word
     proposes = Word
     decided: ClassVar[list[tuple[int, str]]] = []
+    is_ready: ClassVar[bool] = True
+
+    def ready(self, context: Context) -> bool:
+        return self.is_ready
 
     def handle(self, message: Word, context: Context) -> Word:
         self.decided.append((message.number, "role"))
@@ -54,6 +60,8 @@ class World:
 
     def __init__(self) -> None:
         Role.decided.clear()
+        Role.is_ready = True
+        self.core = Core(clock=lambda: 0.0)
         context = StageContext(
             ROLE,
             version="1",
@@ -63,14 +71,26 @@ class World:
             halt=lambda: None,
             opener=lambda name: None,  # type: ignore[arg-type,return-value]
             secrets={},
+            core=lambda: self.core,
         )
-        self.stage = Stage(Role(), context, successor="omega", journal=None, epoch=1)
+        self.stage = Stage(Role(), context, successor="omega", journal=None, epoch=1, record=self)
         self.stage.setup()
+        self.counts: Counter[str] = Counter()
         self.now_ns = 0
         self.in_force: tuple[Route, frozenset[str]] | None = None
         self.accepted: list[Envelope] = []
         self.asked: dict[str, list[Envelope]] = {arm: [] for arm in ARMS}
         self.sent: list[int] = []
+        self.tracks: dict[int, str] = {}
+
+    def begin(self, generation: int) -> None:
+        return
+
+    def count(self, figure: str, amount: int = 1) -> None:
+        self.counts[figure] += amount
+
+    def tell(self, difference: msgspec.Struct) -> None:
+        return
 
     def turn(self, canary: float, baseline: float, up: frozenset[str]) -> None:
         self.in_force = Route(canary, min(baseline, 1 - canary)), up
@@ -80,15 +100,17 @@ class World:
         """Give the lease a new length, as the deploy actor does."""
         if self.in_force is not None:
             route, up = self.in_force
-            table = Table(1, "r", self.now_ns / 1e9 + LEASE_S, "salt", roles={ROLE: route})
+            equipment = Equipment("0123456789abcdef", "new")
+            arms = {arm_name(ROLE, CANARY): ArmSpec(ROLE, CANARY, equipment)}
+            table = Table(1, "r", self.now_ns / 1e9 + LEASE_S, "salt", roles={ROLE: route}, arms=arms)
             self._run(self.stage.turn(table, up, self._clock))
 
     def signal(self, symbol: str, *, is_case: bool = True) -> None:
         seq = len(self.accepted) + 1
         self.accepted.append(Envelope(WORK, f"t{seq}", symbol, seq, 1, 1, encode(Word(seq, is_case))))
-        self._take(self.accepted[-1])
+        self.send(self.accepted[-1])
 
-    def answer(self, arm: str, how: str = "good") -> None:
+    def answer(self, arm: str, how: str = "good", changes: tuple[Change, ...] = ()) -> None:
         """Have an arm answer the oldest thing that it was asked."""
         if not self.asked[arm]:
             return
@@ -98,19 +120,28 @@ class World:
         if how == "wrong":
             word = Word(-1)
         answer = {"unreadable": b"\xc1"}.get(how, bytes(encode(word)))
-        proposed = Proposed(asked.number, arm, 1, answer, error="boom" if how == "broken" else "")
-        self._take(Envelope(PROPOSAL, arm, trial.symbol, trial.seq, trial.epoch, 0, encode(proposed)))
+        error = "boom" if how == "broken" else ""
+        proposed = Proposed(
+            asked.number, arm, 1, answer, error=error, version="1.5", release="its own word", changes=changes
+        )
+        self.send(Envelope(PROPOSAL, arm, trial.symbol, trial.seq, trial.epoch, 0, encode(proposed)))
 
     def wait(self, seconds: float) -> None:
         self.now_ns += int(seconds * 1e9)
         self._renew()
         self._run(self.stage.overtake(self._clock))
 
+    def ready(self, is_ready: bool) -> None:
+        Role.is_ready = is_ready
+        if is_ready:
+            self._run(self.stage.tick(self._clock))
+
     def end(self) -> None:
         self.in_force = None
         self._run(self.stage.turn(None, frozenset(), self._clock))
+        self.ready(True)
 
-    def _take(self, envelope: Envelope) -> None:
+    def send(self, envelope: Envelope) -> None:
         self._run(self.stage.process(self.stage.admit([envelope]), self._clock))
 
     def _run(self, points: Any) -> None:
@@ -120,6 +151,7 @@ class World:
                 self.asked[destination.removeprefix(f"{ROLE}.")].append(envelope)
             else:
                 self.sent.append(envelope.seq)
+                self.tracks[envelope.seq] = envelope.spans[-1].track
 
     def _clock(self) -> int:
         self.now_ns += 1
@@ -145,6 +177,7 @@ STEPS = st.one_of(
         st.frozensets(st.sampled_from(ARMS)),
     ),
     st.tuples(st.just("wait"), st.sampled_from((0.5, 1.5, 5.0))),
+    st.tuples(st.just("ready"), st.booleans()),
 )
 
 
@@ -253,3 +286,83 @@ def test_of_many_undeclared_differences_a_few_are_told() -> None:
     told, _ = compared(["a"] * 50, ["b"] * 50)
     assert told.figures["pairs_different"] == 1
     assert len(told.differences) == 4
+
+
+def test_an_answer_that_came_in_time_is_adopted_when_the_role_is_ready_however_late_that_is() -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset(ARMS))
+    world.signal("A")
+    world.ready(False)
+    world.answer(CANARY)
+    world.signal("A")
+    world.wait(3.0)
+    assert Role.decided == []
+    assert world.counts == {"canary_trials": 1}  # the baseline is late, and it is not its own
+    world.ready(True)
+    assert Role.decided == [(1, "arm")]
+    assert not world.counts["canary_broken"]
+    world.answer(CANARY)
+    assert world.sent == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["late", "gone"])
+def test_what_an_arm_leaves_waits_for_the_role_to_be_ready_and_goes_before_what_came_later(how: str) -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset((CANARY,)))
+    world.signal("A")
+    world.signal("A", is_case=False)
+    world.ready(False)
+    world.signal("A")
+    if how == "late":
+        world.wait(3.0)
+    else:
+        world.turn(1.0, 0.0, frozenset())
+    assert (Role.decided, world.stage.stashed) == ([], 3)
+    world.ready(True)
+    assert Role.decided == [(1, "role"), (2, "role"), (3, "role")]
+    assert world.sent == [1, 2, 3]
+
+
+def test_what_was_taken_back_and_waits_is_let_go_when_a_newer_epoch_sends_it_again() -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset((CANARY,)))
+    world.signal("A")
+    world.ready(False)
+    world.wait(3.0)
+    again = msgspec.structs.replace(world.accepted[0], epoch=2, attempt=2)
+    world.send(again)
+    assert (world.stage.stashed, world.stage.dropped) == (1, 1)
+    world.ready(True)
+    assert world.sent == [1]
+
+
+def test_an_arm_that_goes_keeps_the_answers_that_it_gave() -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset(ARMS))
+    world.signal("A")
+    world.answer(CANARY)
+    world.turn(1.0, 0.0, frozenset((BASELINE,)))
+    world.answer(BASELINE)
+    assert world.sent == [1]
+    assert world.counts == {"canary_trials": 1, "pairs_compared": 1}
+
+
+def test_an_arm_changes_state_in_the_name_of_the_release_that_the_table_gives_it() -> None:
+    world = World()
+    for arm in ARMS:
+        world.turn(float(arm == CANARY), float(arm == BASELINE), frozenset((arm,)))
+        world.signal("A")
+        world.answer(arm, changes=(Change(f"by {arm}", 1),))
+    by = {each.key: each.requester for each in world.core.since(0)}
+    assert by == {"by canary": "beta@0123456789ab", "by baseline": "beta@1.5"}
+
+
+@pytest.mark.parametrize("how", ["good", "wrong", "broken"])
+def test_what_only_waited_behind_an_arms_signal_counts_as_nobodys(how: str) -> None:
+    world = World()
+    world.turn(1.0, 0.0, frozenset((CANARY,)))
+    world.signal("A")
+    world.signal("A", is_case=False)
+    world.signal("B", is_case=False)
+    world.answer(CANARY, how)
+    assert world.tracks == {1: "canary:1" if how == "good" else "stable:1", 2: "", 3: ""}
