@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ BIN = Path(sys.executable).parent
 HOMES: list[Path] = []
 """The home of every node of this session; `conftest` looks for processes that were left over them."""
 ROOT = Path(__file__).parent.parent
+FORKS = True
+"""Whether nodes are forked from a process that has imported ARK already, rather than started as a shell would."""
 
 ECHO = f"""
 [pipeline]
@@ -98,6 +103,84 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def _loading(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say how an interpreter begins, which one that is forked has begun with already."""
+    return {name: value for name, value in environment.items() if name.startswith(("LD_", "PYTHON"))}
+
+
+_LOADING = _loading(os.environ)
+
+
+class Forked:
+    """A process that was forked by `tests.fork_server`, as far as tests use what `subprocess.Popen` has.
+
+    Args:
+        command: The command line, `ark-run` first.
+        environment: All of its variables.
+        output: What it says is added to this file.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str], output: Path) -> None:
+        self.returncode: int | None = None
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(_fork_server())
+        request = {"argv": command, "environment": environment, "output": str(output)}
+        self._connection.sendall(json.dumps(request).encode() + b"\n")
+        self._answers = self._connection.makefile()
+        self.pid = int(self._answers.readline())
+
+    def poll(self) -> int | None:
+        """Its exit code, as `subprocess` gives it; None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; gives the exit code.
+
+        Raises:
+            subprocess.TimeoutExpired: It has not ended by then, after so many seconds.
+        """
+        if self.returncode is None:
+            if not select.select([self._connection], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("ark-run start", timeout or 0.0)
+            self.returncode = int(self._answers.readline())
+            self._connection.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+
+@cache
+def _fork_server() -> str:
+    """The address of the one that this process uses; it is started when it is first needed."""
+    address = f"\0ark-tests-{os.getpid()}-{random.SystemRandom().getrandbits(64):x}"
+    reader, _ = os.pipe()  # the end that is ours stays open until we are gone, which ends the server
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        subprocess.Popen(
+            [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(listener.fileno()), str(reader)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(listener.fileno(), reader),
+            start_new_session=True,
+        )
+    os.close(reader)
+    return address
+
+
 class Node:
     """One node, started with `ark-run start`."""
 
@@ -113,7 +196,7 @@ class Node:
         (self.home.path / "ark.toml").write_text(config if "[watchdog]" in config else config + PATIENT)
         self.environment: dict[str, str] = {}
         """Variables for the node alone, beside those of this process."""
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def command(self, *extra: str) -> list[str]:
         """The command line that starts it."""
@@ -122,15 +205,19 @@ class Node:
 
     def start(self, *extra: str, wait: bool = True) -> Node:
         """Start it, and wait until it is ready."""
-        with open(self.output, "ab") as output:
-            self.process = subprocess.Popen(
-                self.command(*extra),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env={**os.environ, **self.environment},
-            )
+        environment = {**os.environ, **self.environment}
+        if FORKS and _loading(environment) == _LOADING:
+            self.process = Forked(self.command(*extra), environment, self.output)
+        else:
+            with open(self.output, "ab") as output:
+                self.process = subprocess.Popen(
+                    self.command(*extra),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                    env=environment,
+                )
         if wait:
             self.wait_ready()
         return self

@@ -18,6 +18,14 @@ import pytest
 from tests.node import BIN, ECHO, Node, is_alive, node, wait_until
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_a_shell_starts_it() -> Iterator[None]:
+    """Here nodes are started as users start them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.node.FORKS", False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Node]:
     """A node that runs through the whole module."""

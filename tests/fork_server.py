@@ -1,0 +1,108 @@
+"""Starts nodes by forking, for tests.
+
+Each `ark-run` of its own would import the same modules again, which is half of what the start of a node costs.
+
+`tests.node` runs it as a script. Its arguments are two descriptors: a socket to listen on, and the end of a pipe
+whose other end closes when the process is gone that started it; then it ends, too. Who connects sends one line of
+JSON with `argv`, `environment` and `output`, gets the pid of the process, and its exit code when it has ended.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+MODULES = (
+    "zmq",
+    "msgspec",
+    "apsw",
+    "numpy",
+    "ark.commands.start",
+    "ark.agent_worker",
+    "ark.gateway",
+    "ark.exporter",
+)
+"""What `ark-run start` imports before its first fork, and no agent."""
+
+
+def serve(listener: socket.socket, parent: int) -> list[str] | None:
+    """Fork for everybody who asks; gives, in the process that was forked, the command line to run."""
+    ended: dict[int, tuple[int, socket.socket]] = {}
+    poller = select.poll()
+    poller.register(listener, select.POLLIN)
+    poller.register(parent, select.POLLIN)
+    while True:
+        for descriptor, _ in poller.poll():
+            if descriptor == parent:
+                return None
+            if descriptor == listener.fileno():
+                asking, _ = listener.accept()
+                request = json.loads(asking.makefile().readline())
+                pid = os.fork()
+                if not pid:
+                    for each in (listener, asking, *(asked for _, asked in ended.values())):
+                        each.close()
+                    os.closerange(parent, parent + 1)
+                    for each_pidfd in ended:
+                        os.close(each_pidfd)
+                    become(request)
+                    return list(request["argv"])
+                asking.sendall(b"%d\n" % pid)
+                pidfd = os.pidfd_open(pid)
+                ended[pidfd] = (pid, asking)
+                poller.register(pidfd, select.POLLIN)
+            else:
+                pid, asking = ended.pop(descriptor)
+                poller.unregister(descriptor)
+                os.close(descriptor)
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                with suppress(OSError):  # nobody wants to know any more
+                    asking.sendall(b"%d\n" % code)
+                asking.close()
+
+
+def become(request: dict[str, object]) -> None:
+    """Make this process as a shell would have started it."""
+    os.setsid()
+    output = os.open(str(request["output"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(output)
+    os.close(null)
+    environment = request["environment"]
+    assert isinstance(environment, dict)
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    random.seed()
+
+
+def main() -> int:
+    """Serve; in a process that was forked, be `ark-run`."""
+    del sys.path[0]  # the folder of this file, which no node has there
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    for name in MODULES:
+        importlib.import_module(name)
+    from setproctitle import getproctitle, setproctitle
+
+    getproctitle()  # which finds its room now: it cannot any more once the environment is another one
+    argv = serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
+    if argv is None:
+        return 0
+    from ark.cli import main as ark_run
+
+    sys.argv = argv
+    setproctitle(" ".join(argv))
+    return ark_run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
