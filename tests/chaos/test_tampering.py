@@ -146,8 +146,8 @@ def test_who_changes_the_rule_book_halts_trading(copy: Copy) -> None:
             assert fault in told[-1]["reason"]
 
             copy.restore(sound)
+            looked_again(one)  # a look that had begun before the repair would halt once more
             one.home.resume()
-            looked_again(one)
 
 
 def test_a_resume_holds_only_after_the_repair(copy: Copy) -> None:
