@@ -88,7 +88,8 @@ def from_folder(folder: Path, only: Collection[str] = ()) -> Source:
     except OSError as error:
         raise ReleaseError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
     check_code(files)
-    return Source(files, declaration, {"kind": "folder", **_commit_of(folder)})
+    read = files if declaration is None else {**files, DECLARATION: File(declaration)}
+    return Source(files, declaration, {"kind": "folder", **_commit_of(folder, read, only)})
 
 
 def from_git(repository: Path, ref: str, subdirectory: str = "", only: Collection[str] = ()) -> Source:
@@ -138,6 +139,8 @@ def from_git(repository: Path, ref: str, subdirectory: str = "", only: Collectio
                 f"{path} is a submodule, which the commit only names", hint="release it by itself", field=path
             )
         check_mode(stat.S_IFLNK if mode == _SYMLINK else stat.S_IFREG, path)
+        if not size.isdecimal():
+            raise _lacks(repository, blob)
         tally.add(int(size))
         wanted[path] = (mode, blob)
     blobs = _blobs(repository, sorted({blob for _, blob in wanted.values()}))
@@ -259,14 +262,30 @@ def _and_above(path: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def _commit_of(folder: Path) -> dict[str, Any]:
-    """The commit that a folder is checked out from, and whether something differs; nothing where there is none."""
+def _commit_of(folder: Path, files: Mapping[str, File], only: Collection[str]) -> dict[str, Any]:
+    """The commit that a folder is checked out from, and whether what is taken differs; nothing where there is none.
+
+    The bytes are compared, so what a filter or an attribute makes of them in the checkout is a difference. Git
+    would tell them apart by running the filters that the repository names.
+    """
     try:
         commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD").decode().strip()
-        changed = bool(_git(folder, "--no-optional-locks", "status", "--porcelain", "--", "."))
+        listed = _git(folder, "ls-tree", "-r", "-z", commit)
     except ReleaseError:
         return {}
-    return {"commit": commit, "modified": changed}
+    known = {}
+    for line in listed.split(b"\0")[:-1]:
+        facts, _, name = line.partition(b"\t")
+        mode, _, blob = facts.decode().split()
+        path = os.fsdecode(name)
+        if _is_taken(path, only):
+            known[path] = (blob, bool(int(mode, 8) & _EXECUTABLE))
+    hashing = hashlib.sha1 if len(commit) == 40 else hashlib.sha256
+    found = {
+        path: (hashing(b"blob %d\0%b" % (len(file.content), file.content)).hexdigest(), file.executable)
+        for path, file in files.items()
+    }
+    return {"commit": commit, "modified": found != known}
 
 
 def _blobs(repository: Path, names: list[str]) -> dict[str, bytes]:
@@ -276,18 +295,26 @@ def _blobs(repository: Path, names: list[str]) -> dict[str, bytes]:
         end = text.index(b"\n", at)
         head = text[at:end].split()
         if len(head) != 3 or head[1] != b"blob":
-            raise ReleaseError(f"{repository} lacks the object {name}", hint="fetch all of the commit first")
+            raise _lacks(repository, name)
         size = int(head[2])
         found[name] = text[end + 1 : end + 1 + size]
         at = end + 2 + size
     return found
 
 
+def _lacks(repository: Path, name: str) -> ReleaseError:
+    return ReleaseError(f"{repository} lacks the object {name}", hint="fetch all of the commit first")
+
+
 def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    """What git answers. Nothing of the repository's configuration that runs programs is used, nor the network."""
+    """What git answers. Nothing of the repository's configuration that runs programs is used, nor the network.
+
+    Only commands that read objects may be asked for: whatever looks at a checkout runs the repository's filters.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
-    command = ["git", "-C", str(folder.expanduser()), "-c", "core.fsmonitor=false", *arguments]
+    environment["GIT_ALLOW_PROTOCOL"] = ""  # for a git that does not know GIT_NO_LAZY_FETCH
+    command = ["git", "-C", str(folder.expanduser()), *arguments]
     try:
         done = subprocess.run(
             command, input=given, capture_output=True, timeout=_GIT_TIMEOUT_S, env=environment, check=False

@@ -140,6 +140,55 @@ def test_a_folder_knows_its_commit_and_whether_something_was_changed(repository:
     assert from_folder(repository / "agents").origin == {"kind": "folder", "commit": commit, "modified": True}
 
 
+def test_what_differs_from_the_commit_is_found_by_its_bytes(tmp_path: Path, repository: Path) -> None:
+    def is_modified(*only: str) -> bool:
+        return bool(from_folder(repository / "agents", only).origin["modified"])
+
+    agents = repository / "agents"
+    (agents / ".env").write_text("secret")
+    (repository / "elsewhere.py").write_text("")
+    assert not is_modified()
+    (agents / "small" / "tool.sh").chmod(0o644)
+    assert is_modified()
+    (agents / "small" / "tool.sh").chmod(0o755)
+    (agents / "small" / "data.txt").rename(tmp_path / "data.txt")
+    assert is_modified()
+    (tmp_path / "data.txt").rename(agents / "small" / "data.txt")
+    (agents / "other.py").write_text("")
+    assert (is_modified(), is_modified("small")) == (True, False)
+    (agents / "ark-release.toml").write_text(DECLARATION + "requires = []\n")
+    assert is_modified("small")
+
+
+def test_a_build_from_a_folder_runs_no_program_that_its_repository_names(tmp_path: Path, repository: Path) -> None:
+    trace = f"touch {tmp_path}/ran"
+    for name, program in (
+        ("filter.evil.clean", f"{trace}; cat"),
+        ("filter.evil.process", trace),
+        ("core.fsmonitor", trace),
+        ("core.sshCommand", trace),
+        ("core.pager", trace),
+    ):
+        git(repository, "config", name, program)
+    agent = repository / "agents" / "small" / "agent.py"
+    agent.write_text(agent.read_text().replace("pass", "..."))  # another content, and of the same length no more
+    assert from_folder(repository / "agents").origin["modified"]
+
+    blob = git(repository, "rev-parse", "v1:agents/small/agent.py")
+    (repository / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    for name, text in (
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("remote.origin.promisor", "true"),
+        ("remote.origin.url", f"ext::touch {tmp_path}/ran"),
+        ("protocol.ext.allow", "always"),
+    ):
+        git(repository, "config", name, text)
+    with pytest.raises(ReleaseError, match="lacks the object"):
+        from_git(repository, "v1", "agents")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_commit_that_is_not_there_is_told_in_a_line(tmp_path: Path, repository: Path) -> None:
     (tmp_path / "none").mkdir()
     for folder, ref, below, why in (
