@@ -41,6 +41,7 @@ __all__ = [
     "check_path",
     "digest",
     "entries",
+    "is_cached",
     "is_left_out",
     "scan",
 ]
@@ -55,8 +56,9 @@ MOST_BYTES = 256 * 2**20
 
 _HEADER = "ark release 1\n"
 _LONGEST_PATH = 1_000
-_CACHES = ("__pycache__",)
-_LEFT_OUT = (".pyc", ".pyo", ".dist-info", ".egg-info")
+_CACHE = "__pycache__"
+_CACHED = (".pyc", ".pyo")
+_LEFT_OUT = (".dist-info", ".egg-info")
 _COMPILED = (".so", ".pyd", ".dylib", ".dll")
 _OURS = ("ark", "graveyard", "supervisor", "deployment")
 _GRAVEYARD = "graveyard"
@@ -156,12 +158,20 @@ def check_path(path: str) -> None:
 
 
 def is_left_out(path: str) -> bool:
-    """Whether a build passes over a path, which is relative to the source: caches, hidden files, installers' notes.
+    """Whether a build passes over a path, which is relative to the source: hidden files, installers' notes.
 
     What begins with a dot is no module: `.git`, `.venv`, and `.env` with its secrets among it.
     """
     name = path.rpartition("/")[2]
-    return name.startswith(".") or name in _CACHES or name.endswith(_LEFT_OUT) or path == DECLARATION
+    return name.startswith(".") or name.endswith(_LEFT_OUT) or path == DECLARATION
+
+
+def is_cached(path: str) -> bool:
+    """Whether a path is what Python makes of modules, or lies beside that: it would be run in the source's place.
+
+    In a folder that is to be expected, and left out; in a commit or a wheel it was put.
+    """
+    return _CACHE in path.split("/") or path.endswith(_CACHED)
 
 
 def check_code(paths: Mapping[str, object]) -> None:
@@ -176,7 +186,7 @@ def check_code(paths: Mapping[str, object]) -> None:
     if not paths:
         raise ReleaseError("there is no file to release", hint="name the folder that holds the agents' modules")
     for path in sorted(paths):
-        parts = path.removesuffix(".py").split("/")
+        parts = path.removesuffix(".py").split("/")  # whatever else Python imports is compiled, and refused below
         if _GRAVEYARD in parts:
             raise ReleaseError(
                 f"{path} is, or looks like, the Graveyard, which is no part of an agent's release: its rules are"
@@ -195,10 +205,10 @@ def check_code(paths: Mapping[str, object]) -> None:
             raise ReleaseError(
                 f"{path} would take the place of Python's own module {parts[0]!r}", hint="rename it", field=path
             )
-        if path.endswith(_COMPILED):
+        if is_cached(path) or path.endswith(_COMPILED):
             raise ReleaseError(
                 f"{path} is compiled: a release holds source that people can read",
-                hint="install it as a distribution, and name that in `requires`",
+                hint="leave it out; what cannot be, install as a distribution, and name that in `requires`",
                 field=path,
             )
 

@@ -33,6 +33,7 @@ from deployment.content import (
     check_code,
     check_mode,
     check_path,
+    is_cached,
     is_left_out,
     scan,
 )
@@ -81,7 +82,9 @@ def from_folder(folder: Path, only: Collection[str] = ()) -> Source:
             raise ReleaseError(f"{folder} is no folder", hint="name the folder of your agents, or a wheel")
         files = {
             path: File(content, bool(mode & _EXECUTABLE))
-            for path, mode, content in scan(folder, lambda path: is_left_out(path) or not _is_wanted(path, only))
+            for path, mode, content in scan(
+                folder, lambda path: is_left_out(path) or is_cached(path) or not _is_wanted(path, only)
+            )
             if content is not None
         }
         declaration = _declaration(folder / DECLARATION)
@@ -278,7 +281,7 @@ def _commit_of(folder: Path, files: Mapping[str, File], only: Collection[str]) -
         facts, _, name = line.partition(b"\t")
         mode, _, blob = facts.decode().split()
         path = os.fsdecode(name)
-        if _is_taken(path, only):
+        if _is_taken(path, only) and not is_cached(path):
             known[path] = (blob, bool(int(mode, 8) & _EXECUTABLE))
     hashing = hashlib.sha1 if len(commit) == 40 else hashlib.sha256
     found = {

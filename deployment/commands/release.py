@@ -51,7 +51,7 @@ and a commit is read without touching the checkout.
 
 What it is stands in ark-release.toml at the top of the source. Options count before it, and replace it where there
 is none; a wheel states its name, version and requirements itself. Left out are names that begin with a dot,
-__pycache__, *.pyc, *.dist-info and *.egg-info.
+*.dist-info and *.egg-info, and of a folder __pycache__ and *.pyc, which a commit or a wheel must not hold.
 
 examples:
   ark-run release build ./my_agents

@@ -82,8 +82,8 @@ def test_a_path_that_leads_elsewhere_or_has_two_readings_is_refused(path: str) -
         check_path(path)
 
 
-def test_caches_hidden_files_and_notes_of_installers_are_left_out() -> None:
-    names = [".git", ".env", "a/.x", "a/__pycache__", "a.pyc", "x-1.dist-info", "x.egg-info", "ark-release.toml"]
+def test_hidden_files_and_notes_of_installers_are_left_out() -> None:
+    names = [".git", ".env", "a/.x", "x-1.dist-info", "x.egg-info", "ark-release.toml"]
 
     assert [name for name in names if not is_left_out(name)] == []
     assert not is_left_out("a/ark-release.toml")
@@ -100,6 +100,11 @@ def test_caches_hidden_files_and_notes_of_installers_are_left_out() -> None:
         ("supervisor.py", "ARK's own package 'supervisor'"),
         ("json/__init__.py", "Python's own module 'json'"),
         ("a/fast.so", "is compiled"),
+        ("__pycache__/a.cpython-311.pyc", "is compiled"),
+        ("b/__pycache__/data.txt", "is compiled"),
+        ("colorsys.pyc", "is compiled"),
+        ("graveyard.pyc", "is compiled"),
+        ("a/b.pyo", "is compiled"),
     ],
 )
 def test_what_must_not_come_with_a_release_is_refused_with_the_reason(path: str, why: str) -> None:

@@ -234,6 +234,7 @@ def test_a_wheel_states_name_version_and_what_it_requires(tmp_path: Path) -> Non
         ("graveyard/rules.py", 0o100644, "rules are sealed"),
         ("ark/agent.py", 0o100644, "ARK's own package"),
         ("small/fast.so", 0o100755, "is compiled"),
+        ("small/__pycache__/agent.cpython-311.pyc", 0o100644, "agent.cpython-311.pyc is compiled"),
     ],
 )
 def test_a_wheel_that_reaches_beyond_itself_is_refused(tmp_path: Path, name: str, mode: int, why: str) -> None:
@@ -279,7 +280,16 @@ def test_a_wheel_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
         from_wheel(tmp_path / "bomb.whl")
 
 
-def test_what_is_hidden_or_compiled_by_python_does_not_come_along(tmp_path: Path) -> None:
+def test_a_commit_that_holds_compiled_modules_is_refused(repository: Path) -> None:
+    (repository / "agents" / "small" / "agent.pyc").write_bytes(b"x")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "two")
+    with pytest.raises(ReleaseError, match=r"small/agent\.pyc is compiled"):
+        from_git(repository, "HEAD", "agents")
+    assert from_folder(repository / "agents").origin["modified"] is False
+
+
+def test_what_is_hidden_or_compiled_by_python_does_not_come_along_from_a_folder(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "folder")
     expected = from_folder(folder).files
     for name in (".env", ".git/config", "small/__pycache__/x.pyc", "small/agent.pyc", "small.egg-info/PKG-INFO"):
