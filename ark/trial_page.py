@@ -38,8 +38,16 @@ _WORDS = 1 + len(FIGURES)
 _SIZE = (_ROWS * _WORDS * 8 + 4095) // 4096 * 4096
 _MOST_DIFFERENCES = 1 << 20
 """Bytes of the differences that are kept of one rollout."""
+_MOST_SPARE = _MOST_DIFFERENCES // 4
+"""What need not be kept is kept as long as the file is smaller than this, so that it leaves room for the rest."""
 
 Row = dict[str, int]
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The first line of a file of counter-examples."""
+
+    rollout: str
 
 
 class TrialPage:
@@ -47,7 +55,8 @@ class TrialPage:
 
     Args:
         path: The page; made if it is not there.
-        differences: The file that counter-examples are appended to, a line of JSON for each.
+        differences: The file that the counter-examples of one rollout are appended to, a line of JSON for each. The
+            first line names the rollout.
     """
 
     def __init__(self, path: Path, differences: Path) -> None:
@@ -60,9 +69,19 @@ class TrialPage:
         self._differences = differences
         self._at = {name: place for place, name in enumerate(FIGURES, start=1)}
         self._row = 0
+        self._rollout: str | None = None
 
-    def begin(self, generation: int) -> None:
-        """Count under a table from now on; one that has a row already goes on with it."""
+    def begin(self, generation: int, rollout: str) -> None:
+        """Count under a table from now on; one that has a row already goes on with it.
+
+        Args:
+            generation: The table's.
+            rollout: Its rollout; the counter-examples of another one make room for those of this one.
+        """
+        if rollout != self._rollout:
+            with suppress(OSError):  # tried again with the next table, or when its lease is renewed
+                self._begin_differences(rollout)
+                self._rollout = rollout
         if self._words[self._row] == generation:
             return
         starts = range(0, _ROWS * _WORDS, _WORDS)
@@ -78,16 +97,32 @@ class TrialPage:
         """Add to a figure of the table at hand."""
         self._words[self._row + self._at[figure]] += amount
 
-    def tell(self, difference: msgspec.Struct) -> None:
-        """Keep a counter-example, as long as there are not too many of them, and room on the disk."""
+    def tell(self, difference: msgspec.Struct, *, spare: bool = False) -> None:
+        """Keep a counter-example, as long as there are not too many of them, and room on the disk.
+
+        Args:
+            difference: The counter-example.
+            spare: Whether it may be left out sooner than others.
+        """
         line = msgspec.json.encode(difference) + b"\n"
         with suppress(OSError):
-            self._append(line)
+            self._append(line, _MOST_SPARE if spare else _MOST_DIFFERENCES)
 
-    def _append(self, line: bytes) -> None:
+    def _begin_differences(self, rollout: str) -> None:
+        """Begin the file anew, unless a process before this one did so for the same rollout."""
+        head = msgspec.json.encode(_Head(rollout)) + b"\n"
+        descriptor = os.open(self._differences, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            if os.read(descriptor, len(head)) != head:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, head, 0)
+        finally:
+            os.close(descriptor)
+
+    def _append(self, line: bytes, most: int) -> None:
         descriptor = os.open(self._differences, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(descriptor).st_size + len(line) <= _MOST_DIFFERENCES:
+            if os.fstat(descriptor).st_size + len(line) <= most:
                 os.write(descriptor, line)
         finally:
             os.close(descriptor)
@@ -110,7 +145,9 @@ def read_rows(path: Path) -> dict[int, Row]:
 
 
 def differences_in(path: Path) -> list[dict[str, object]]:
-    """The counter-examples in a file, oldest first; a line that was cut off by a death is left away."""
+    """The counter-examples in a file, oldest first, without the line that names their rollout; a line that was cut
+    off by a death is left away.
+    """
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
@@ -118,7 +155,9 @@ def differences_in(path: Path) -> list[dict[str, object]]:
     found = []
     for line in lines:
         try:
-            found.append(msgspec.json.decode(line, type=dict[str, object]))
+            said = msgspec.json.decode(line, type=dict[str, object])
         except msgspec.DecodeError:
             continue
+        if "rollout" not in said:
+            found.append(said)
     return found

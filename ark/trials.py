@@ -47,9 +47,9 @@ SICK_S = 1.0
 class Record(Protocol):
     """Where the evidence goes; see `ark.trial_page.TrialPage`."""
 
-    def begin(self, generation: int) -> None: ...
+    def begin(self, generation: int, rollout: str) -> None: ...
     def count(self, figure: str, amount: int = 1) -> None: ...
-    def tell(self, difference: msgspec.Struct) -> None: ...
+    def tell(self, difference: msgspec.Struct, *, spare: bool) -> None: ...
 
 
 class Given(msgspec.Struct):
@@ -172,7 +172,7 @@ class Trials:
     def record(self, record: Record) -> None:
         self._record = record
         if self.table is not None and self._route is not None:
-            record.begin(self.table.generation)
+            record.begin(self.table.generation, self.table.rollout)
 
     @property
     def waiting(self) -> int:
@@ -220,7 +220,7 @@ class Trials:
         self.table = table
         route = None if table is None else table.route(self._role, now)
         if table is not None and route is not None and self._record is not None:
-            self._record.begin(table.generation)
+            self._record.begin(table.generation, table.rollout)
         gone = self._up - up
         self._route, self._up = route, up
         self.active, self.own_track = route is not None and bool(up), self.track(OWN)
@@ -466,7 +466,8 @@ class Trials:
                 given.at,
                 generation,
                 kind,
-            )
+            ),
+            spare=declared or kind == "noise",  # no verdict names it
         )
 
     def _count(self, figure: str) -> None:

@@ -68,13 +68,13 @@ class Line:
         table = Table(1, "r", self.clock + LEASE_S, roles={self.role: route})
         list(self.stages[self.role].turn(table, frozenset((CANARY,)), self.now_ns))
 
-    def begin(self, generation: int) -> None:
+    def begin(self, generation: int, rollout: str) -> None:
         return
 
     def count(self, figure: str, amount: int = 1) -> None:
         self.counts[figure] += amount
 
-    def tell(self, difference: msgspec.Struct) -> None:
+    def tell(self, difference: msgspec.Struct, *, spare: bool) -> None:
         assert len(msgspec.json.encode(difference)) < 2_000
 
     def now_ns(self) -> int:

@@ -83,13 +83,13 @@ class World:
         self.sent: list[int] = []
         self.tracks: dict[int, str] = {}
 
-    def begin(self, generation: int) -> None:
+    def begin(self, generation: int, rollout: str) -> None:
         return
 
     def count(self, figure: str, amount: int = 1) -> None:
         self.counts[figure] += amount
 
-    def tell(self, difference: msgspec.Struct) -> None:
+    def tell(self, difference: msgspec.Struct, *, spare: bool) -> None:
         return
 
     def turn(self, canary: float, baseline: float, up: frozenset[str]) -> None:
@@ -227,15 +227,18 @@ class Told:
     def __init__(self) -> None:
         self.figures: Counter[str] = Counter()
         self.differences: list[Any] = []
+        self.spared: list[bool] = []
+        self.rollouts: list[str] = []
 
-    def begin(self, generation: int) -> None:
-        pass
+    def begin(self, generation: int, rollout: str) -> None:
+        self.rollouts.append(rollout)
 
     def count(self, figure: str, amount: int = 1) -> None:
         self.figures[figure] += amount
 
-    def tell(self, difference: msgspec.Struct) -> None:
+    def tell(self, difference: msgspec.Struct, *, spare: bool) -> None:
         self.differences.append(difference)
+        self.spared.append(spare)
 
 
 class Lists(Agent[list[str]]):
@@ -276,10 +279,19 @@ def test_what_is_not_declared_is_found_behind_whatever_is() -> None:
     before, after = [str(number) for number in range(40)], [str(number + 1) for number in range(40)]
     told, _ = compared([*before, "x"], [*after, "x"])
     assert told.figures == {"pairs_compared": 1, "pairs_declared": 1}
-    assert [each.declared for each in told.differences] == [True]
+    assert [each.declared for each in told.differences] == told.spared == [True]
     told, _ = compared([*before, "x"], [*after, "y"])
     assert told.figures == {"pairs_compared": 1, "pairs_different": 1}
     assert [(each.path, each.canary, each.baseline) for each in told.differences] == [("40", "y", "x")]
+
+
+def test_a_counter_example_must_be_kept_and_what_shows_noise_alone_need_not() -> None:
+    told, _ = compared(["a"], ["b"], own=["c"])
+    assert told.rollouts == ["r"]
+    assert [(each.kind, spared) for each, spared in zip(told.differences, told.spared, strict=True)] == [
+        ("pairs", False),
+        ("noise", True),
+    ]
 
 
 def test_of_many_undeclared_differences_a_few_are_told() -> None:

@@ -120,7 +120,7 @@ def home(tmp_path: Path) -> Home:
 def test_evidence_is_told_by_role_and_table_and_other_tables_do_not_count(home: Home) -> None:
     page = TrialPage(home.trials("joey"), home.differences("joey"))
     for generation in (1, 2, 9):
-        page.begin(generation)
+        page.begin(generation, "r")
         page.count("canary_trials", generation)
         page.count("unapproved")
     tables = {1: {"joey": (0.1, 0.1)}, 2: {"joey": (0.25, 0.25), "hrm": (0.1, 0.1)}}
