@@ -51,9 +51,10 @@ started by its release then. `StartOne` also starts a child that had ended, and 
 runs it leaves alone.
 
 **Operators and the Watchdog.** `Restart` is an orderly stop and a start of this one child: no failure, no
-siblings. It ends a back-off and starts a child that had ended or was stopped; it does not touch an isolated
-one. With `kill` the Watchdog reports a hang: the process is killed at once, and its end is a failure with the
-given reason. A process that is already on its way out is left to its budget.
+siblings. A process that is not ready yet hears nobody and has nothing in its hands: it is killed at once, unless
+it is a supervisor. `Restart` ends a back-off and starts a child that had ended or was stopped; it does not touch
+an isolated one. With `kill` the Watchdog reports a hang: the process is killed at once, and its end is a failure
+with the given reason. A process that is already on its way out is left to its budget.
 
 **Stopping a process.** `StopChild`, and after the child's `shutdown_s` `KillChild`, repeated each second
 until the exit comes; with a `shutdown_s` of 0 `KillChild` at once. `Stop` stops all children in reverse

@@ -48,6 +48,8 @@ _WATCHDOG = "watchdog"
 _LAST_MOMENT_S = 1.0
 _STATES = {"pending": "starting", "waiting": "starting", "stopping": "stopped"}
 """The policy's states that the protocol does not know, and what it calls them."""
+_EQUIPPED = frozenset({"starting", "running", "backoff"})
+"""States of a child that was given a release, and would have to come back to be given another one."""
 
 
 class Process(msgspec.Struct):
@@ -475,8 +477,10 @@ class Supervisor(Actor):  # type: ignore[misc]
             self._arrange_rollout()
         elif self._duty.options.get("equips"):
             for child in self._state.children:
-                if child.state == "running" and self._equipment_of(child.name) != self._equipped.get(child.name):
-                    wanted = self._equipment_of(child.name)
+                if child.state not in _EQUIPPED or child.leaving:
+                    continue
+                wanted = self._equipment_of(child.name)
+                if wanted != self._equipped.get(child.name):
                     reason = f"to run from release {wanted.digest[:12] or 'installed'} {wanted.version}".rstrip()
                     self._log.write("equip", name=child.name, reason=reason, digest=wanted.digest)
                     self._event("equip", name=child.name, reason=reason, digest=wanted.digest)

@@ -115,7 +115,10 @@ class Turn:
                     self.kill(replace(child, leaving="failure", reason=reason))
                 elif not kill and child.live:
                     child = replace(child, streak=0, reason=reason, cause=f"{child.name} restarted: {reason}")
-                    self.stop(child, "operator")
+                    if child.state == "starting" and self.specs[child.name].kind != "supervisor":
+                        self.kill(replace(child, leaving="operator"))
+                    else:
+                        self.stop(child, "operator")
                 elif not kill and child.state in ENDED:
                     self.bring_back(child, f"{child.name} restarted: {reason}")
 

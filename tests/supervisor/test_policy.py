@@ -586,6 +586,18 @@ def test_an_operators_restart_is_orderly_alone_and_no_failure(strategy: Strategy
     assert tree.state.restart_times == ()
 
 
+@pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one", "one_for_all"])
+def test_a_process_that_is_not_ready_hears_nobody_so_a_restart_kills_it_at_once(strategy: Strategy) -> None:
+    tree = Tree(strategy, intensity=0)
+    tree.tell(Restart("b", "new settings"))
+    tree.exit("b", normal=True)
+    assert tree.tell(Restart("b", "the old ones")) == [KillChild("b", 2)]
+    assert tree.tell(Restart("b", "impatient")) == []
+    assert tree.exit("b", "killed by SIGKILL") == [RaiseEpoch("b restarted: the old ones"), StartChild("b", 3)]
+    assert tree.state.restart_times == ()
+    assert tree.ready("b") == []
+
+
 def test_an_operators_restart_ends_a_back_off_and_starts_what_had_ended() -> None:
     tree = Tree(backoff=Backoff(first_s=1.0), second="temporary")
     tree.exit("a")

@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from ark.blackbox import BlackBox, read
+from ark.equipment import INSTALLED, Equipment
 from ark.home import Home
-from supervisor.transitions import Child, ChildState, State
+from supervisor.transitions import Child, ChildState, Leaving, Restart, State
 from supervisor.tree import Process, Supervisor
 from tests.node import wait_until
 
@@ -42,3 +43,37 @@ def test_a_watchdog_is_judged_by_its_beats_only_while_it_runs(
     for _ in range(6):
         Supervisor._watch_the_watchdog(cast(Supervisor, root))
     assert [words["name"] for words in hung] == ["watchdog"] * is_replaced
+
+
+@pytest.mark.parametrize(
+    ("state", "leaving", "is_restarted"),
+    [
+        ("running", "", True),
+        ("starting", "", True),  # a release that hangs while it starts
+        ("backoff", "", True),  # one that cannot start
+        ("starting", "sibling", False),
+        ("stopping", "operator", False),
+        ("waiting", "", False),
+        ("isolated", "", False),
+        ("stopped", "", False),
+    ],
+)
+def test_an_agent_that_has_the_wrong_release_comes_back_with_the_right_one_also_before_it_is_ready(
+    state: ChildState, leaving: Leaving, is_restarted: bool
+) -> None:
+    decided: list[Any] = []
+    silent = SimpleNamespace(write=lambda *_, **__: None, error=lambda *_, **__: None)
+    pipeline = SimpleNamespace(
+        _duty=SimpleNamespace(options={"equips": True}),
+        _routes=SimpleNamespace(look=lambda: False),
+        _state=State((Child("alpha", state=state, incarnation=2, leaving=leaving), Child("beta", state="running"))),
+        _equipped={"alpha": Equipment(digest="a" * 64), "beta": INSTALLED},
+        _equipment_of=lambda name: INSTALLED,
+        _log=silent,
+        _own_log=silent,
+        _event=lambda *_, **__: None,
+        _decide=decided.append,
+    )
+    Supervisor._look_at_routes(cast(Supervisor, pipeline))
+    expected = [Restart("alpha", "to run from release installed")] if is_restarted else []
+    assert decided == expected
