@@ -210,12 +210,11 @@ class Aletheia(Agent[Case]):
 
 def _maps(context: Context, at: float) -> tuple[dict[str, Any], ...]:
     """The spans of all agents and of this one, as the front door gives them."""
-    own = Span(context.agent, context.version, context.received_ns, max(int(at * 1e9), context.received_ns))
     return tuple(
         [
             {"agent": each.agent, "version": each.version, "in_ns": each.in_ns, "out_ns": each.out_ns}
             | ({"track": each.track} if each.track else {})
-            for each in (*context.spans, own)
+            for each in (*context.spans, context.span(at))
         ]
     )
 

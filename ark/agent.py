@@ -121,6 +121,13 @@ class Context(Protocol):
         survives the agent.
         """
 
+    def span(self, ended_at: float) -> Span:
+        """The agent's own stay with the signal at hand, as the trace tells it.
+
+        Args:
+            ended_at: When it had handled the signal, seconds since the epoch.
+        """
+
     def now(self) -> float:
         """The time, in seconds since the epoch. Agents ask for it here and nowhere else."""
 

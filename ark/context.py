@@ -84,6 +84,7 @@ class StageContext:
         self.attempt = 0
         self.received_ns = 0
         self.spans: tuple[Span, ...] = ()
+        self._decider = (version, "")
         self.ruling: Ruling | None = None
         self.log = log or silent()
         self.log.sink.version = version
@@ -262,7 +263,16 @@ class StageContext:
         self.attempt = envelope.attempt
         self.received_ns = received_ns
         self.spans = envelope.spans
+        self._decider = (self.version, "")
         self.ruling = envelope.ruling
+
+    def decided_by(self, version: str, track: str) -> None:
+        """Note who decides the signal at hand, for the agent's span; see `ark.message.Span`."""
+        self._decider = (version or self.version, track)
+
+    def span(self, ended_at: float) -> Span:
+        version, track = self._decider
+        return Span(self.agent, version, self.received_ns, max(int(ended_at * 1e9), self.received_ns), track)
 
     def away(self) -> None:
         """Turn away from any signal."""

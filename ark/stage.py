@@ -513,6 +513,8 @@ class _Batch:
             stage._newest.append((envelope.trace_id, envelope.symbol, envelope.payload))
         if not trials.active or own:
             stage._note(envelope.trace_id, "handle")
+            track = trials.own_track if is_case else ""
+            stage.context.decided_by("", track)
             answer = stage.agent.handle(message, stage.context)
         else:
             now = received_ns / 1e9
@@ -524,13 +526,14 @@ class _Batch:
             if case is None and trials.wait_behind(envelope):
                 return
             stage._note(envelope.trace_id, "handle")
+            # Where no arm could have decided it, how it ends says nothing about any.
+            track = trials.own_track if case is not None else ""
+            stage.context.decided_by("", track)
             answer = stage.agent.handle(message, stage.context)
-            is_case = case is not None
             if case is not None:
                 proposed = stage.agent.proposed(answer)
                 self.outgoing.extend(trials.give(envelope, case, received_ns, OWN, now, own=proposed))
-        # Where no arm could have decided it, how it ends says nothing about any.
-        self._answer(_Place(envelope, received_ns, "", trials.own_track if is_case else ""), answer)
+        self._answer(_Place(envelope, received_ns, "", track), answer)
 
     def proposal(self, envelope: Envelope) -> None:
         """Adopt what an arm proposes for a signal of its own; decide here what it failed on."""
@@ -561,10 +564,11 @@ class _Batch:
         context.at(envelope, returned.given.received_ns, "adopt")
         stage._note(envelope.trace_id, "adopt")
         message = stage._decoder.decode(envelope.payload)
+        track = stage.trials.track(returned.arm)
+        context.decided_by(returned.version, track)
         try:
             with journal.attempt() if journal else nullcontext():
                 answer = stage.agent.adopt(message, returned.answer, context)
-                track = stage.trials.track(returned.arm)
                 self._answer(_Place(envelope, returned.given.received_ns, returned.version, track), answer)
                 context.adopt_changes(envelope, returned.changes, returned.release)
         except (apsw.Error, JournalError, StorageError):
@@ -585,6 +589,7 @@ class _Batch:
         with stage.agent.performing(context):
             for position, at, intent, again in self.effects:
                 context.at(at.envelope, at.received_ns, "perform")
+                context.decided_by(at.version, at.track)
                 stage._note(at.envelope.trace_id, "perform")
                 answer = stage.agent.perform(intent, context, again=again)
                 if isinstance(answer, Hold):

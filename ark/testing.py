@@ -32,6 +32,7 @@ class TestContext:
     Attributes:
         clock: The time that `now` gives, seconds since the epoch; set it as you like.
         halt_reason: What `halted` gives, and where `halt` writes.
+        track: Who decides the signal at hand, while a rollout is under way; see `ark.message.Span`.
         ruling: How a person ruled on the signal at hand; None by default. Make one with `ark.ruling.rule`.
         beats: What `beat_age` gives by name; 0.0 where a name is absent.
         free: What `free_bytes` gives.
@@ -69,6 +70,7 @@ class TestContext:
         self.attempt = 1
         self.received_ns = int(now * 1e9)
         self.spans: tuple[Span, ...] = ()
+        self.track = ""
         self.clock = now
         self.halt_reason: str | None = None
         self.ruling: Ruling | None = None
@@ -101,6 +103,10 @@ class TestContext:
         if name not in self._databases:
             self._databases[name] = apsw.Connection(":memory:")
         return self._databases[name]
+
+    def span(self, ended_at: float) -> Span:
+        ended_ns = max(int(ended_at * 1e9), self.received_ns)
+        return Span(self.agent, self.version, self.received_ns, ended_ns, self.track)
 
     def now(self) -> float:
         return self.clock

@@ -12,6 +12,7 @@ from actors.ledger import verify
 from actors.messages import Case, Execution, Outcome
 from actors.truth import TruthMap, truths
 from ark.message import Letter, Span
+from ark.tally import Tally, tracks_in
 from ark.testing import TestContext, drive
 from tests.actors.cases import NOW, SECRET, TRACE, approved, case, denied, encode, trace
 
@@ -187,6 +188,15 @@ class TestOutcomes:
         assert outcome.ledger["seq"] == 1
         assert outcome.ledger["hash"] == verify(context.database).head
         assert context.events == []
+
+    def test_her_own_span_says_which_version_of_her_decided(self) -> None:
+        context = desk()
+        context.track = "canary:17"
+        outcome: Outcome = drive(start(context), filled(), context)
+        assert outcome.spans[-1]["track"] == "canary:17"
+        tally = Tally()
+        tally.add(TRACE, outcome.status, encode(outcome), took_s=0.1, ruled=False, now=0.0)
+        assert tracks_in(tally.content) == {"aletheia canary:17": [1, 0, 0, 0]}
 
     def test_disagreements_go_out_as_an_event(self) -> None:
         context = desk()

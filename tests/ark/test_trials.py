@@ -36,12 +36,14 @@ class Role(Agent[Word]):
     takes = Word
     proposes = Word
     decided: ClassVar[list[tuple[int, str]]] = []
+    tracks: ClassVar[dict[int, str]] = {}
     is_ready: ClassVar[bool] = True
 
     def ready(self, context: Context) -> bool:
         return self.is_ready
 
     def handle(self, message: Word, context: Context) -> Word:
+        self.tracks[message.number] = context.span(context.now()).track
         self.decided.append((message.number, "role"))
         return message
 
@@ -51,6 +53,7 @@ class Role(Agent[Word]):
     def adopt(self, message: Word, proposal: Word, context: Context) -> Word:
         if proposal.number < 0:
             raise ProposalError("it is negative")
+        self.tracks[message.number] = context.span(context.now()).track
         self.decided.append((message.number, "arm"))
         return message
 
@@ -152,6 +155,7 @@ class World:
             else:
                 self.sent.append(envelope.seq)
                 self.tracks[envelope.seq] = envelope.spans[-1].track
+                assert Role.tracks[envelope.seq] == envelope.spans[-1].track, "the role was told otherwise"
 
     def _clock(self) -> int:
         self.now_ns += 1
