@@ -128,6 +128,9 @@ OPERATIONS: Mapping[str, frozenset[Role]] = {
 }
 """Every operation, and the roles that may ask for it."""
 
+_THAWING = ("freeze", "timezone", "budget_freeze", "budget_caution")
+"""Settings of a rollout that say when it stands still."""
+
 
 class Request(msgspec.Struct, frozen=True):
     """A request with its operation's fields; what does not belong to the operation is empty."""
@@ -234,7 +237,23 @@ def parse_request(frame: bytes, role: Role) -> Request:
             code=Code.FORBIDDEN,
             field="op",
         )
+    if role is Role.DEPLOYER and request.op == "deploy.start":
+        _check_thaw(request.plan)
     return request
+
+
+def _check_thaw(plan: Mapping[str, Any]) -> None:
+    """Refuse a rollout that would go on during a freeze by its own plan: that word is `deploy.override`'s."""
+    settings = plan.get("settings")
+    set_anew = [f"plan.settings.{name}" for name in _THAWING if isinstance(settings, dict) and name in settings]
+    named = ["plan.override"] if plan.get("override") else []
+    for field in (*named, *set_anew):
+        those = ", ".join(each.value for each in Role if each in OPERATIONS["deploy.override"])
+        raise RequestError(
+            f"`{field}` lets a rollout go on during a freeze, which is not for the role deployer, but for {those}",
+            code=Code.FORBIDDEN,
+            field=field,
+        )
 
 
 def request_id(frame: bytes) -> msgspec.Raw:

@@ -159,6 +159,29 @@ def test_a_role_may_do_what_is_its_own_and_nothing_else(op: str, role: Role) -> 
     assert named_op(frame) == op
 
 
+@pytest.mark.parametrize(
+    ("plan", "field"),
+    [
+        ({"override": "in a hurry"}, "plan.override"),
+        ({"settings": {"freeze": []}}, "plan.settings.freeze"),
+        ({"settings": {"timezone": "Asia/Tokyo"}}, "plan.settings.timezone"),
+        ({"settings": {"budget_freeze": -1000}}, "plan.settings.budget_freeze"),
+        ({"settings": {"budget_caution": 0}}, "plan.settings.budget_caution"),
+        ({"release": "ab12", "settings": {"stages": [10, 100]}, "override": ""}, None),
+        ({"settings": 5}, None),
+    ],
+)
+def test_a_deployer_starts_no_rollout_that_freezes_do_not_hold(plan: dict[str, Any], field: str | None) -> None:
+    frame = msgpack.packb({"op": "deploy.start", "plan": plan})
+    assert parse_request(frame, Role.OPERATOR).plan == plan
+    if field is None:
+        assert parse_request(frame, Role.DEPLOYER).plan == plan
+        return
+    with pytest.raises(RequestError, match="not for the role deployer, but for operator") as error:
+        parse_request(frame, Role.DEPLOYER)
+    assert (error.value.code, error.value.field) == (Code.FORBIDDEN, field)
+
+
 def test_what_each_role_may_do() -> None:
     allowed = {role: {op for op, roles in OPERATIONS.items() if role in roles} for role in Role}
 
