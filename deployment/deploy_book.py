@@ -10,7 +10,7 @@ import msgspec
 
 from ark.journal import open_database
 from ark.routing import Route
-from deployment.progress import Rollout, is_over
+from deployment.progress import Rollout
 from deployment.samples import Facts, Sightings
 from deployment.tripwires import Look
 
@@ -37,7 +37,7 @@ class Kept(msgspec.Struct):
         facts: What was seen of its processes.
         sightings: What they were like when they were seen last.
         looks: What the tripwires saw, where those judge.
-        revision: The Mutable Core's revision before the release ran for good, None before that.
+        revision: The Mutable Core's revision before the release decided anything, None before that.
         evidence: The last verdict, as JSON, with all its figures.
         examples: Counter-examples that were seen, as JSON.
         arms: What the arms did, as JSON; see `report.arms_of`.
@@ -81,13 +81,23 @@ class DeployBook:
         row = self._connection.execute("SELECT content FROM rollouts WHERE id = ?", (rollout,)).fetchone()
         return None if row is None else _kept.decode(row[0])
 
-    def keep(self, kept: Kept) -> None:
-        """Write down how far a rollout is. It is on the disk when this returns."""
+    def unsettled(self) -> list[Kept]:
+        """Those whose end is not written down as settled, the oldest first."""
+        rows = self._connection.execute("SELECT content FROM rollouts WHERE NOT over ORDER BY number")
+        return [_kept.decode(content) for (content,) in rows]
+
+    def keep(self, kept: Kept, *, settled: bool = False) -> None:
+        """Write down how far a rollout is. It is on the disk when this returns.
+
+        Args:
+            kept: Which.
+            settled: Whether it is over, and the world is as its end wants it.
+        """
         rollout = kept.rollout
         self._connection.execute(
             "INSERT INTO rollouts VALUES (?, (SELECT coalesce(max(number), 0) + 1 FROM rollouts), ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET over = excluded.over, content = excluded.content",
-            (rollout.plan.id, is_over(rollout), msgspec.json.encode(kept)),
+            (rollout.plan.id, settled, msgspec.json.encode(kept)),
         )
 
     def begin_table(self, generation: int, rollout: str, roles: Iterable[tuple[str, Route]]) -> None:
@@ -109,17 +119,19 @@ class DeployBook:
         newest: int | None = rows[0][0]
         return newest or 0
 
-    def is_new_node(self, name: str) -> bool:
-        """Whether the node was started anew since this was asked last.
+    @property
+    def node(self) -> str:
+        """The name of the node's start that was written down last; empty for none."""
+        row = self._connection.execute("SELECT name FROM node").fetchone()
+        return "" if row is None else str(row[0])
+
+    def begin_node(self, name: str) -> None:
+        """Write down that the node was started anew, once whoever it concerns has heard of it.
 
         Args:
             name: That of the node's start.
         """
-        row = self._connection.execute("SELECT name FROM node").fetchone()
-        if row is not None and row[0] == name:
-            return False
         self._connection.execute("INSERT OR REPLACE INTO node VALUES (1, ?)", (name,))
-        return True
 
     def close(self) -> None:
         """Let the file go."""

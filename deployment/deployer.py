@@ -67,7 +67,7 @@ class DeployerWorker:
                 break
             if self._inbox in ready:
                 self._take()
-            if self._operation is not None and self._operation.is_active:
+            if self._operation is not None:
                 self._operation.look()
             self._gateway.flush()
             self._beat()

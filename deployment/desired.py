@@ -11,7 +11,7 @@ from ark.routing import LEASE_S
 from deployment.progress import Inputs, Rollout, is_over
 from deployment.samples import Segment
 
-__all__ = ["Desired", "Shares", "Table", "Task", "desired", "is_so", "observed", "shares"]
+__all__ = ["Desired", "Shares", "Table", "Task", "desired", "is_so", "observed", "shares", "stable_of"]
 
 _BOTH = frozenset(("shadow", "baseline", "stage", "promoting", "bake"))
 
@@ -106,13 +106,19 @@ def desired(rollout: Rollout, now: float) -> Desired:
             plan.settings.by,
             dict.fromkeys(plan.roles, shares(rollout)),
         ),
-        permanent=dict(plan.roles if rollout.state == "permanent" else plan.stable),
+        permanent=dict(plan.roles) if rollout.state == "permanent" else {**plan.stable, **_chosen(rollout)},
         provisional=dict(plan.roles) if promoted else {},
         provisional_until=rollout.deadline if promoted else 0.0,
         judged=("canary", "stable") if here == "bake" else ("canary",),
         replay_rate=plan.settings.replay_rate if here in _BOTH else 0.0,
         task=_task(rollout),
     )
+
+
+def stable_of(rollout: Rollout) -> dict[str, str]:
+    """What each role of a rollout runs when it is not the new release: the stable one, or what somebody chose."""
+    chosen = _chosen(rollout)
+    return {role: chosen.get(role, release) for role, release in rollout.plan.stable.items()}
 
 
 def shares(rollout: Rollout) -> Shares:
@@ -162,6 +168,10 @@ def observed(rollout: Rollout, segments: Iterable[Segment]) -> int:
         if each.generation == rollout.generation and each.role in seen:
             seen[each.role] = max(each.pairs.compared + each.replayed.compared, each.canary.trials)
     return min(seen.values())
+
+
+def _chosen(rollout: Rollout) -> dict[str, str]:
+    return rollout.rollback.chosen if rollout.rollback is not None else {}
 
 
 def _arms(rollout: Rollout, role: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import msgspec
@@ -27,13 +27,16 @@ from ark.home import Home
 from ark.journal import open_for_reading
 from ark.rollouts import read_rollout
 from deployment.deploy_book import FILE, Kept
-from deployment.progress import Rollout
+from deployment.progress import OVER
 from deployment.releases import open_release, resolve
+from deployment.rollout import worth_undoing
 
 __all__ = ["NOTE", "Note", "clear_note", "go_back", "read_note", "way_back"]
 
 NOTE = "rollback.json"
 """Its name in the home's data folder."""
+_NOTHING = frozenset(("plan", "rolled_back", "passed"))
+"""States of a rollout that has nothing to take back."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ def way_back(home: Home, to: str, *, by: str, reason: str, now: float) -> Note:
 
     Args:
         home: The node's.
-        to: The release to go back to; empty for what was stable before the newest rollout.
+        to: The release to go back to; empty for what was stable before the newest rollout that brought one.
         by, reason: Who wants it, and why.
         now: Seconds since the epoch.
 
@@ -68,22 +71,33 @@ def way_back(home: Home, to: str, *, by: str, reason: str, now: float) -> Note:
         NodeError: There is nothing to go back from, or nobody knows where to.
         ReleaseError: There is no such release, or it must not be run.
     """
-    rollout, state, stable = _newest(home, now)
-    is_over = state in ("rolled_back", "passed", "plan")
+    shown, hint = _shown(home, now), "name the release to go back to with --to"
     if to:
-        roles = _roles_of(home, to)
-        return Note(by, reason, now, "" if is_over else rollout, roles, is_chosen=True)
-    if not rollout:
-        raise NodeError("nothing was ever rolled out here", hint="name the release to go back to with --to")
-    if is_over:
-        raise NodeError(
-            f"{rollout} is {state.replace('_', ' ')} already", hint="name the release to go back to with --to"
-        )
-    return Note(by, reason, now, rollout, stable)
+        # One that has ended is not led back: what it wrote since is not what somebody wants rid of.
+        ends = shown or _in_the_book(home)
+        name = ends.rollout if ends is not None and ends.state not in OVER else ""
+        return Note(by, reason, now, name, _roles_of(home, to), is_chosen=True)
+    meant = shown if shown is not None and shown.state not in _NOTHING else _in_the_book(home) or shown
+    if meant is None:
+        raise NodeError("nothing was ever rolled out here", hint=hint)
+    if meant.state in _NOTHING:
+        raise NodeError(f"{meant.rollout} is {meant.state.replace('_', ' ')} already", hint=hint)
+    if meant.state == "permanent":
+        known = permanent_releases(home.permanent_file)
+        now_run = {role: each.digest for role, each in known.items()}
+        later = sorted(role for role, release in meant.roles.items() if now_run.get(role, "") != release)
+        if later:
+            raise NodeError(f"{', '.join(later)} has had another release since {meant.rollout}", hint=hint)
+    return Note(by, reason, now, meant.rollout, meant.stable)
 
 
-def go_back(home: Home, note: Note) -> list[str]:
+def go_back(home: Home, note: Note, *, alone: bool = True) -> list[str]:
     """Do it.
+
+    Args:
+        home: The node's.
+        note: What is to be done.
+        alone: Whether the deploy actor has no part in it.
 
     Returns:
         What could not be done beside it, in words for people.
@@ -105,7 +119,7 @@ def go_back(home: Home, note: Note) -> list[str]:
     except ArkError as error:
         problem = error.line
     home.routes_file.unlink(missing_ok=True)
-    details = {"rollout": note.rollout, "releases": note.roles, "without_the_deploy_actor": True}
+    details = {"rollout": note.rollout, "releases": note.roles, "without_the_deploy_actor": alone}
     if not interventions.record(home, "rollback", by=note.by, reason=note.reason, details=details):
         troubles.append("it does not stand in the ledger; the log has it")
     if problem:
@@ -129,23 +143,38 @@ def clear_note(home: Home) -> None:
     (home.data / NOTE).unlink(missing_ok=True)
 
 
-def _newest(home: Home, now: float) -> tuple[str, str, dict[str, str]]:
-    """The newest rollout: its name, its state, and what was stable before it; empty where there was none."""
+class _Seen(NamedTuple):
+    """A rollout as the files have it: its name, its state, its new releases, and those before it."""
+
+    rollout: str
+    state: str
+    roles: dict[str, str]
+    stable: dict[str, str]
+
+
+def _shown(home: Home, now: float) -> _Seen | None:
+    """The newest rollout since the node began, as the deploy actor showed it last."""
     shown = read_rollout(home, now)
-    if shown is not None and isinstance(shown.get("stable"), dict):
-        return str(shown.get("id", "")), str(shown.get("state", "")), dict(shown["stable"])
-    kept = _kept(home)
-    return (kept.plan.id, kept.state, dict(kept.plan.stable)) if kept is not None else ("", "", {})
+    if shown is None or not isinstance(shown.get("stable"), dict):
+        return None
+    roles = shown.get("roles")
+    return _Seen(
+        str(shown.get("id", "")),
+        str(shown.get("state", "")),
+        dict(roles) if isinstance(roles, dict) else {},
+        dict(shown["stable"]),
+    )
 
 
-def _kept(home: Home) -> Rollout | None:
-    """The newest rollout in the deploy actor's own book, which it may have open."""
+def _in_the_book(home: Home) -> _Seen | None:
+    """The newest rollout that brought a release, in the deploy actor's own book, which it may have open."""
     try:
         with closing(open_for_reading(home.data / FILE, 0.5)) as book:
-            row: Any = book.execute("SELECT content FROM rollouts ORDER BY number DESC LIMIT 1").fetchone()
-        return None if row is None else msgspec.json.decode(row[0], type=Kept).rollout
+            rows: list[Any] = book.execute("SELECT content FROM rollouts ORDER BY number").fetchall()
+        found = worth_undoing([msgspec.json.decode(content, type=Kept).rollout for (content,) in rows])
     except (JournalError, apsw.Error, msgspec.DecodeError, OSError):
         return None
+    return None if found is None else _Seen(found.plan.id, found.state, found.plan.roles, found.plan.stable)
 
 
 def _roles_of(home: Home, to: str) -> dict[str, str]:

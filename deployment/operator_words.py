@@ -45,8 +45,12 @@ def obey(turn: Turn, word: Word) -> Answer:
 def _abort(turn: Turn, word: Word) -> Answer:
     rollout, state = turn.rollout, turn.rollout.state
     if state == "aborting":
-        if word.at_once and rollout.rollback is not None:
-            turn.rollout = replace(rollout, rollback=replace(rollout.rollback, at_once=True))
+        back = rollout.rollback
+        if back is not None:
+            carried = back.carried and not word.chosen
+            chosen = {**back.chosen, **word.chosen}
+            back = replace(back, at_once=back.at_once or word.at_once, carried=carried, chosen=chosen)
+            turn.rollout = replace(rollout, rollback=back)
         return Answer(word.id, True, "the way back is under way")
     if state in ("rolled_back", "passed"):
         return Answer(word.id, True, f"it is {_words(state)} already")
@@ -55,8 +59,10 @@ def _abort(turn: Turn, word: Word) -> Answer:
         return Answer(word.id, True, "the plan is withdrawn")
     if state == "permanent" and word.do == "abort":
         return Answer(word.id, False, "it is permanent; undo leads back to the release before")
-    turn_back(turn, word.why or f"{word.do} by {word.by}", by=word.by, at_once=word.at_once)
-    return Answer(word.id, True, "the stable release decides all signals from now on")
+    why = word.why or f"{word.do} by {word.by}"
+    turn_back(turn, why, by=word.by, at_once=word.at_once, chosen=word.chosen)
+    which = "release that was chosen" if word.chosen else "stable release"
+    return Answer(word.id, True, f"the {which} decides all signals from now on")
 
 
 def _start(turn: Turn, word: Word) -> Answer:

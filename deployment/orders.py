@@ -121,5 +121,5 @@ def word_of(order: Order) -> Word:
         order.full,
         order.gate,
         order.now,
-        str(order.number),
+        id=str(order.number),
     )

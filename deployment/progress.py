@@ -145,6 +145,7 @@ class Rollback(msgspec.Struct, frozen=True):
         carried: Whether the stable release's warm arm decides all signals, until the role itself does so again.
         ramp: Which step of the ramp back it is, from 0.
         at_once: Whether to leave the checks away that come after the traffic is back.
+        chosen: The releases that somebody named to go back to, by agent; where absent, the stable one.
     """
 
     why: str
@@ -156,6 +157,7 @@ class Rollback(msgspec.Struct, frozen=True):
     carried: bool = False
     ramp: int = -1
     at_once: bool = False
+    chosen: dict[str, str] = {}
 
 
 class Rollout(msgspec.Struct, frozen=True):
@@ -221,6 +223,7 @@ class Word(msgspec.Struct, frozen=True):
         full: With `promote`: past all further stages, without a verdict.
         gate: With `approve`: which gate, a stage's percent or `promotion`; empty: the next one.
         at_once: With `abort` and `undo`: without the checks that come after the traffic is back.
+        chosen: With `abort` and `undo`: the releases to go back to, by agent; where absent, the stable one.
         id: Stands in the answer.
     """
 
@@ -230,6 +233,7 @@ class Word(msgspec.Struct, frozen=True):
     full: bool = False
     gate: str = ""
     at_once: bool = False
+    chosen: dict[str, str] = {}
     id: str = ""
 
 

@@ -39,7 +39,7 @@ nothing but that the time was not watched.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from deployment.desired import Desired, desired, observed
 from deployment.plan import Plan
@@ -59,6 +59,7 @@ __all__ = [
     "observed",
     "step",
     "undo_conflict",
+    "worth_undoing",
 ]
 
 
@@ -94,6 +95,19 @@ def conflict(plan: Plan, rollouts: Iterable[Rollout]) -> str:
             about = f"is about {shared}, too" if shared else "each would be blamed for the other's faults"
             return f"{other.plan.id} is under way and {about}; wait for its end, abort it, or roll all out as one"
     return ""
+
+
+def worth_undoing(rollouts: Sequence[Rollout]) -> Rollout | None:
+    """The rollout that `undo` means where none is named, oldest first: the newest one that brought a release.
+
+    One that was never started, and an `aa`, brought none. One that was rolled back did: whoever asks twice would
+    otherwise lose the release before it, too.
+    """
+    for each in reversed(rollouts):
+        never_started = each.state == "plan" or (each.state == "rolled_back" and each.rollback is None)
+        if is_active(each) or not (never_started or each.plan.strategy == "aa"):
+            return each
+    return None
 
 
 def undo_conflict(rollout: Rollout, rollouts: Iterable[Rollout], permanent: Mapping[str, str]) -> str:

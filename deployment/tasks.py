@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import subprocess
 import sys
 import time
@@ -18,15 +19,16 @@ import msgspec
 from ark.config import Config
 from ark.errors import ArkError
 from ark.home import Home
-from ark.revisions import by_release
 from ark.state import open_core, read_core
 from deployment.deploy_book import Kept
-from deployment.desired import Task
+from deployment.desired import Task, stable_of
 from deployment.gates import Budget
 from deployment.progress import TaskResult
 
 __all__ = ["Invariants", "Tasks"]
 
+_NAME = "deployer"
+"""In whose name state is undone."""
 _BUDGET_S = 5.0
 _SEAL = "immutable_graveyard"
 """How the reason of a halt begins that the rule book's seal is behind."""
@@ -70,18 +72,23 @@ class Tasks:
         self._pending: Future[TaskResult] | None = None
         self._audit_broken = False
         self._asked: dict[str, tuple[float, Future[Any]]] = {}
+        """By what is asked for: when that began, by a clock that never goes back, and what came of it."""
 
     def begin(self) -> None:
         """Another rollout: what was done for the one before counts no more."""
         self.result, self._begun, self._pending = None, None, None
 
-    def look(self, now: float) -> None:
-        """Take in what is done, and ask anew for what gets old."""
+    def look(self, tick: float) -> None:
+        """Take in what is done, and ask anew for what gets old.
+
+        Args:
+            tick: Seconds on a clock that never goes back.
+        """
         if self._pending is not None and self._pending.done():
             self.result = _outcome(self._pending)
             self._pending = None
-        self._ask("budget", _BUDGET_S, now, self._read_budget)
-        self._ask("audit", _AUDIT_S, now, self._verify_audit)
+        self._ask("budget", _BUDGET_S, tick, self._read_budget)
+        self._ask("audit", _AUDIT_S, tick, self._verify_audit)
 
     def do(self, task: Task, kept: Kept, tree: Sequence[Mapping[str, Any]], now: float) -> None:
         """Begin a task, unless that was done already, or it is not time yet."""
@@ -93,61 +100,63 @@ class Tasks:
         self._pending = self._pool.submit(_guarded, task, work, kept, list(tree))
 
     def revision(self) -> int:
-        """The newest revision of the Mutable Core; 0 where nothing was ever written."""
-        with suppress(ArkError):
-            core = read_core(self._home)
-            if core is not None:
-                try:
-                    return core.revision()
-                finally:
-                    core.close()
-        return 0
+        """The newest revision of the Mutable Core; 0 where nothing was ever written.
+
+        Raises:
+            JournalError: It cannot be read. Nobody may take that for nothing: all of it would be undone.
+        """
+        core = read_core(self._home)
+        if core is None:
+            return 0
+        try:
+            return core.revision()
+        finally:
+            core.close()
 
     def invariants(self) -> Invariants:
         """What was found last."""
         halted = self._home.halt_reason() or ""
         return Invariants(halted.startswith(_SEAL), self._audit_broken)
 
-    def _ask(self, name: str, every_s: float, now: float, what: Callable[[], None]) -> None:
-        asked_at, pending = self._asked.get(name, (0.0, None))
-        if (pending is None or pending.done()) and now - asked_at >= every_s:
-            self._asked[name] = (now, self._pool.submit(what))
+    def _ask(self, name: str, every_s: float, tick: float, what: Callable[[], None]) -> None:
+        asked_at, pending = self._asked.get(name, (-math.inf, None))
+        if (pending is None or pending.done()) and tick - asked_at >= every_s:
+            self._asked[name] = (tick, self._pool.submit(what))
 
     # The tasks
 
     def _undo(self, kept: Kept, tree: list[Mapping[str, Any]]) -> str:
-        """Undo what the release wrote into the agents' state since it ran for good."""
+        """Undo what the release wrote into the agents' state since it decided its first signal."""
         if kept.revision is None:
             return "the release has written nothing"
         plan = kept.rollout.plan
+        writers = {f"{role}@{release[:12]}" for role, release in plan.roles.items() if release}
+        reason = f"rollout {plan.id} was rolled back"
         core = open_core(self._home)
         try:
-            taken, conflicts = 0, 0
-            for release in sorted(set(plan.roles.values())):
-                done = core.undo(
-                    kept.revision,
-                    of=by_release(release[:12]) if release else lambda requester: False,
-                    by="deployer",
-                    reason=f"rollout {plan.id} was rolled back",
-                )
-                taken, conflicts = taken + len(done.taken), conflicts + len(done.conflicts)
-                self.changed.update(each.agent for each in done.taken if each.agent in plan.roles)
+            done = core.undo(kept.revision, of=writers.__contains__, by=_NAME, reason=reason)
+            undone = [
+                each for each in core.since(kept.revision) if (each.requester, each.reason) == (_NAME, reason)
+            ]
         finally:
             core.close()
+        # Also what a process undid that was killed before it could say so: who had read that must start again.
+        self.changed.update(each.agent for each in undone if each.agent in plan.roles)
+        taken, conflicts = len(undone), len(done.conflicts)
         if conflicts:
             raise _Failed(f"{taken} keys are back, {conflicts} were written by others since; see `ark-run state`")
         return f"{taken} keys are back"
 
     def _health(self, kept: Kept, tree: list[Mapping[str, Any]]) -> str:
-        """Whether each role runs, from the stable release."""
+        """Whether each role runs, from the release to go back to."""
         known = {each["name"]: each for each in tree}
-        for role, release in kept.rollout.plan.stable.items():
+        for role, release in stable_of(kept.rollout).items():
             child = known.get(role)
             if child is None or child["state"] != "running":
                 raise _Failed(f"{role} is {child['state'] if child else 'not there'}")
             if child["release"] != release:
                 raise _Failed(f"{role} runs {child['release'][:12] or 'the installed package'}")
-        return "all roles run the stable release"
+        return "all roles run the release to go back to"
 
     def _validate(self, kept: Kept, tree: list[Mapping[str, Any]]) -> str:
         """Whether the ledger is whole, and nobody decides but the roles themselves."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from deployment.desired import runs
+from deployment.desired import runs, stable_of
 from deployment.progress import Alarm, Phase, Rollback
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ _CHECKS = ("health", "validation")
 
 
 def turn_back(
-    turn: Turn, why: str, *, by: str = "deployer", node_is_new: bool = False, at_once: bool = False
+    turn: Turn,
+    why: str,
+    *,
+    by: str = "deployer",
+    node_is_new: bool = False,
+    at_once: bool = False,
+    chosen: Mapping[str, str] | None = None,
 ) -> None:
     """Take everything from the canary at once, and begin the way back.
 
@@ -32,6 +39,7 @@ def turn_back(
         why, by: For the history.
         node_is_new: Whether the node restarted, so that there are no arms and no table to wait for.
         at_once: Whether to leave the checks away.
+        chosen: The releases that somebody named to go back to, by agent.
     """
     here = turn.rollout.here
     warm = here in ("promoting", "bake") and not node_is_new
@@ -41,8 +49,11 @@ def turn_back(
         here,
         phase,
         turn.now + (TABLE_S if phase == "table" else RESTART_S),
-        carried=warm,  # the agent's own process is the new release's, or about to be
+        # The agent's own process is the new release's, or about to be. Who names another release than the stable
+        # one does not want that one's arm to decide meanwhile.
+        carried=warm and not chosen,
         at_once=at_once,
+        chosen=dict(chosen or {}),
     )
     turn.rollout = replace(turn.rollout, rollback=back, share=0.0)
     turn.move("aborting", why, by=by, deadline=turn.now + turn.settings.rollback_deadline_s)
@@ -60,10 +71,10 @@ def go_back(turn: Turn) -> None:
         elif turn.now >= back.until:
             _next_phase(turn, back, "not everybody follows the new table yet; the old one runs out by itself")
     elif back.phase == "restart":
-        if runs(turn.inputs, turn.rollout.plan.stable):
+        if runs(turn.inputs, stable_of(turn.rollout)):
             _next_phase(turn, back)
         elif turn.now >= back.until:
-            _next_phase(turn, back, "the agent did not come back with the stable release in time")
+            _next_phase(turn, back, "the agent did not come back in time with the release to go back to")
     elif back.phase == "ramp":
         _ramp(turn, back)
     else:

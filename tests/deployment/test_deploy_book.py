@@ -52,9 +52,21 @@ def test_generations_are_never_used_again(tmp_path: Path) -> None:
     assert book.tables("r1") == {4: {"joey": (0.1, 0.1)}}
 
 
-def test_a_node_is_new_once(tmp_path: Path) -> None:
+def test_a_node_is_new_until_that_is_written_down(tmp_path: Path) -> None:
     book = DeployBook(tmp_path / FILE)
-    assert [book.is_new_node(name) for name in ("a", "a", "b", "b", "a")] == [True, False, True, False, True]
+    assert book.node == ""
+    for name in ("a", "b"):
+        book.begin_node(name)
+        assert book.node == name
+
+
+def test_a_rollout_is_unsettled_until_that_is_said_of_it(tmp_path: Path) -> None:
+    book = DeployBook(tmp_path / FILE)
+    kept = Kept(msgspec.structs.replace(create(a_plan(), START, 0), state="permanent"))
+    book.keep(kept)
+    assert book.unsettled() == [kept]
+    book.keep(kept, settled=True)
+    assert book.unsettled() == []
 
 
 # What it hears

@@ -18,6 +18,7 @@ from ark.rollouts import shown_rollout
 from ark.routing import Route, Table, write_table
 from deployment.deploy_book import FILE, DeployBook, Kept
 from deployment.emergency import NOTE, clear_note, go_back, read_note, way_back
+from deployment.progress import create
 from tests.deployment.rollouts import NEW, OLD, START, World, a_plan
 
 EQUIPPED = Equipment(OLD, "joey", "1", "/nowhere", "joey:Joey")
@@ -102,6 +103,37 @@ def test_where_there_is_nothing_to_go_back_from_nothing_is_done(home: Home) -> N
         way_back(home, "", by="ada", reason="r", now=START)
     assert way_back(home, "installed", by="ada", reason="r", now=START).roles == {"joey": "", "hrm": ""}
     assert not (home.data / NOTE).exists()
+
+
+def test_a_rollout_that_brought_no_release_does_not_stand_before_a_permanent_one(home: Home) -> None:
+    show(home, "rolled_back", id="r2")
+    book = DeployBook(home.data / FILE)
+    permanent = create(a_plan(("joey",)), START)
+    book.keep(Kept(msgspec.structs.replace(permanent, state="permanent")), settled=True)
+    frozen = create(msgspec.structs.replace(a_plan(("joey",)), id="r2"), START)
+    book.keep(Kept(msgspec.structs.replace(frozen, state="rolled_back")), settled=True)
+    book.close()
+    write_permanent_releases(home.permanent_file, {"joey": Equipment(NEW)})
+
+    note = way_back(home, "", by="ada", reason="r", now=START)
+
+    assert (note.rollout, note.roles) == ("r1", {"joey": OLD})
+
+
+def test_a_release_that_another_one_came_after_is_not_gone_back_from(home: Home) -> None:
+    show(home, "permanent", roles={"joey": NEW})
+    with pytest.raises(NodeError, match="joey has had another release since r1"):
+        way_back(home, "", by="ada", reason="r", now=START)
+    write_permanent_releases(home.permanent_file, {"joey": Equipment(NEW)})
+    assert way_back(home, "", by="ada", reason="r", now=START).roles == {"joey": OLD}
+
+
+@pytest.mark.parametrize(
+    ("state", "named"), [("stage", "r1"), ("plan", "r1"), ("permanent", ""), ("rolled_back", ""), ("passed", "")]
+)
+def test_a_chosen_release_ends_only_a_rollout_that_is_under_way(home: Home, state: str, named: str) -> None:
+    show(home, state)
+    assert way_back(home, "installed", by="ada", reason="r", now=START).rollout == named
 
 
 def test_a_disk_that_takes_no_note_does_not_keep_the_traffic_away(home: Home) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
 
 from deployment.gates import Budget
-from deployment.progress import Inputs, Word, create
-from deployment.rollout import conflict, desired, holds, observed, step, undo_conflict
+from deployment.progress import Inputs, Rollback, Rollout, Word, create
+from deployment.rollout import conflict, desired, holds, observed, step, undo_conflict, worth_undoing
 from deployment.samples import Counts, Facts, Pairs, Segment
 from tests.deployment.rollouts import FAIL, INVALID, NEW, OLD, PASS, START, UNDECIDED, Said, World, a_plan
 
@@ -431,6 +432,37 @@ def test_a_release_is_undone_only_while_it_is_the_one_that_counts() -> None:
     assert undo_conflict(done, [done], {"joey": OLD}) == "joey has had another release since; undo that one first"
     other = World(msgspec.structs.replace(a_plan(["kenny"]), id="r2")).rollout
     assert undo_conflict(done, [done, other], {"joey": NEW}) == "r2 is under way; abort it first"
+
+
+def test_without_a_name_undo_means_the_newest_rollout_that_brought_a_release() -> None:
+    def ended(name: str, **fields: Any) -> Rollout:
+        plan = msgspec.structs.replace(a_plan(strategy=fields.pop("strategy", "canary")), id=name)
+        return msgspec.structs.replace(create(plan, START), **fields)
+
+    permanent = ended("r1", state="permanent")
+    frozen, left, aa = ended("r2", state="rolled_back"), ended("r3"), ended("r4", state="passed", strategy="aa")
+    back = ended("r5", state="rolled_back", rollback=Rollback("worse", "stage", "table", START))
+    active = ended("r6", state="stage")
+    assert worth_undoing([permanent, frozen, left, aa]) == permanent
+    assert worth_undoing([permanent, back, frozen]) == back
+    assert worth_undoing([permanent, back, active]) == active
+    assert worth_undoing([frozen, left, aa]) is None
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_chosen_release_is_what_the_way_back_leads_to(late: bool) -> None:
+    world = at("bake")
+    chosen = {"joey": "c" * 64, "kyle": "c" * 64}
+    if late:
+        world.say("undo")
+        assert desired(world.rollout, world.now).arms
+    assert world.say("undo", chosen=chosen, at_once=True).ok
+    wanted = desired(world.rollout, world.now)
+    assert wanted.permanent == chosen
+    assert wanted.table is not None
+    assert wanted.table.roles["joey"].baseline == 0
+    assert world.end(every=0.5).troubles == ()
+    assert desired(world.rollout, world.now).permanent == chosen
 
 
 def test_a_plan_that_nobody_starts_lapses_and_one_can_be_withdrawn() -> None:
