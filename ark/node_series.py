@@ -106,9 +106,12 @@ def rollout_series(document: Mapping[str, Any] | None) -> Iterator[Series]:
     judged = verdict.get("metrics", ()) if isinstance(verdict, dict) else ()
     found: dict[tuple[str, str], float] = {}
     for each in judged:
-        for side, decides in (("harm", "can_fail"), ("health", "must_pass")):
+        for side, decides in (
+            ("harm", each.get("can_fail") or each.get("can_hold")),
+            ("health", each.get("must_pass")),
+        ):
             threshold = _number(each.get(f"{side}_at"))
-            if each.get(decides) and threshold > 0:
+            if decides and threshold > 0:
                 part = max(0.0, _number(each.get(side)) / threshold)
                 name = (str(each.get("name")), side)
                 # Of several agents the one that is worst off: most harm, least health.

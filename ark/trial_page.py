@@ -1,13 +1,15 @@
 """What an agent's arms did, counted in a page of memory that survives its process: the evidence of a rollout.
 
 One writer, the agent's own process, which takes the page up where the one before left it. A row for each routing
-table; when there are more tables than rows the oldest row goes. Each figure is a word that is stored at once.
+table; when there are more tables than rows the oldest row goes. Each figure is a word that is stored at once. The
+first word says which figures a row has: a page of other figures, from before an upgrade, is begun anew.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,7 +29,7 @@ _PAIRED = (
     "broken_second",
 )
 FIGURES = (
-    *(f"{arm}_{figure}" for arm in ("canary", "baseline") for figure in ("trials", "broken", "slow")),
+    *(f"{arm}_{figure}" for arm in ("canary", "baseline") for figure in ("trials", "broken", "slow", "held")),
     *(f"{kind}_{figure}" for kind in ("pairs", "replayed", "noise") for figure in _PAIRED),
     "unapproved",
     "not_shown",
@@ -35,7 +37,9 @@ FIGURES = (
 """The figures of a row: of each arm's own signals, of signals that two decided, of what was refused or left out."""
 _ROWS = 64
 _WORDS = 1 + len(FIGURES)
-_SIZE = (_ROWS * _WORDS * 8 + 4095) // 4096 * 4096
+_LAYOUT = zlib.crc32(" ".join(FIGURES).encode())
+_STARTS = range(1, 1 + _ROWS * _WORDS, _WORDS)
+_SIZE = (_STARTS.stop * 8 + 4095) // 4096 * 4096
 _MOST_DIFFERENCES = 1 << 20
 """Bytes of the differences that are kept of one rollout."""
 _MOST_SPARE = _MOST_DIFFERENCES // 4
@@ -68,8 +72,12 @@ class TrialPage:
             os.close(descriptor)
         self._differences = differences
         self._at = {name: place for place, name in enumerate(FIGURES, start=1)}
-        self._row = 0
         self._rollout: str | None = None
+        self._row = _STARTS[0]
+        if self._words[0] != _LAYOUT:
+            for place in range(len(self._words)):
+                self._words[place] = 0
+            self._words[0] = _LAYOUT
 
     def begin(self, generation: int, rollout: str) -> None:
         """Count under a table from now on; one that has a row already goes on with it.
@@ -84,9 +92,8 @@ class TrialPage:
                 self._rollout = rollout
         if self._words[self._row] == generation:
             return
-        starts = range(0, _ROWS * _WORDS, _WORDS)
-        known = [start for start in starts if self._words[start] == generation]
-        self._row = known[0] if known else min(starts, key=lambda start: self._words[start])
+        known = [start for start in _STARTS if self._words[start] == generation]
+        self._row = known[0] if known else min(_STARTS, key=lambda start: self._words[start])
         if not known:
             self._words[self._row] = 0  # no row while it is neither the old one nor the new one
             for place in range(self._row + 1, self._row + _WORDS):
@@ -134,12 +141,14 @@ def read_rows(path: Path) -> dict[int, Row]:
         content = path.read_bytes()
     except FileNotFoundError:
         return {}
-    words = (
-        memoryview(content[: _ROWS * _WORDS * 8]).cast("q") if len(content) >= _SIZE else memoryview(b"").cast("q")
-    )
+    if len(content) < _SIZE:
+        return {}
+    words = memoryview(content[:_SIZE]).cast("q")
+    if words[0] != _LAYOUT:
+        return {}
     return {
         words[start]: dict(zip(FIGURES, words[start + 1 : start + _WORDS], strict=True))
-        for start in range(0, len(words), _WORDS)
+        for start in _STARTS
         if words[start]
     }
 

@@ -344,6 +344,8 @@ class Trials:
             self._sick_until[arm] = now + SICK_S
             return None, self._take_back([arm])
         self._leave(given)
+        if proposed.held:  # its outcome will be the role's: no arm is asked again once a person has ruled
+            self._count(f"{arm}_held")
         version = proposed.version[:LONGEST_VERSION]
         return Returned(given, arm, version, answer, self._release_of(arm) or version, proposed.changes), []
 

@@ -146,12 +146,13 @@ def _evidence(metrics: Iterable[Mapping[str, Any]]) -> list[str]:
     head = f"{'evidence of what it takes':<26} {'that it is worse':<{BAR + 8}} that it is as good"
     lines = []
     for metric in metrics:
-        if not (metric.get("can_fail") or metric.get("must_pass")) or not metric.get("n"):
+        weighs_harm = metric.get("can_fail") or metric.get("can_hold")  # which rolls back, or holds
+        if not (weighs_harm or metric.get("must_pass")) or not metric.get("n"):
             continue
         name = f"  {plain(metric.get('role'))} {plain(metric.get('name'))}"
         sides = [
-            _side(metric.get(side), metric.get(f"{side}_at"), bool(metric.get(decides)))
-            for side, decides in (("harm", "can_fail"), ("health", "must_pass"))
+            _side(metric.get(side), metric.get(f"{side}_at"), bool(decides))
+            for side, decides in (("harm", weighs_harm), ("health", metric.get("must_pass")))
         ]
         lines.append(f"{name:<26} {sides[0]:<{BAR + 8}} {sides[1]}".rstrip())
     return [head, *lines] if lines else []

@@ -1,8 +1,9 @@
 """The metrics of each arm's own signals, which no other arm has had. Pure.
 
 Where traffic is split by symbol the arms have different symbols, and a difference of the arms may be one of the
-symbols. So what pairs can answer is left to pairs, and counts decide only where those are silent: about a role
-whose decisions are not compared, or are declared to change, and about answers that never came.
+symbols. So what pairs can answer is left to pairs, and counts speak only where those are silent: about a role
+whose decisions are not compared, or are declared to change, and about answers that never came. They roll back only
+where each signal is assigned by itself; where a key is, they make the rollout hold, so that a person looks.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, sil
             silent = "baseline and stable run the same code and differ as well"
         elif min(differ(each) for each in own) < math.log(1 / policy.beta):
             silent = "it does not differ from both baseline and stable"
-    observed = policy.observes(role, name)
+    speaks = not policy.observes(role, name) and not silent
     other = sum(bad[arm] for arm in controls)
     rest = everybody - units["canary"]
     why = f"of {units['canary']} signals of the canary {bad['canary']} {_WORDS[name]}, of {rest} others {other}"
@@ -158,9 +159,10 @@ def _counted(role: str, name: str, segments: Sequence[Segment], bar: Bar, *, sil
             n=everybody,
             x=bad["canary"],
             control=other,
-            can_fail=not observed and not silent,
-            must_pass=not observed and not paired,
+            can_fail=speaks and policy.split == "signal",
+            must_pass=not policy.observes(role, name) and not paired,
             why=f"{why} ({silent})" if silent else why,
+            can_hold=speaks and policy.split == "key",
         ),
         harm,
         health,
@@ -172,19 +174,25 @@ def _guard(role: str, segments: Sequence[Segment], bar: Bar) -> Metric:
     """Whether signals are counted where they belong.
 
     Where each signal is assigned by itself, the arms must have signals by their shares. Where a key as the
-    symbol is, there is no telling how many those are; but outcomes must come to the arms as their answers did.
+    symbol is, there is no telling how many those are; but outcomes must come to the arms as their answers did. What
+    a person is asked about has its outcome from the role, whoever held it.
     """
     policy, splits = bar.policy, []
+    # Nobody counts what the role's own process answers: its outcomes alone would be too many.
+    counted = ["canary", "baseline", *(["stable"] if any(each.stable.trials for each in segments) else [])]
     for segment in segments:
         own = segment.canary
-        # Nobody counts what the role's own process answers: its outcomes alone would be too many.
-        arms = [each for each in (segment.canary, segment.baseline, segment.stable) if each.trials]
+        arms = [each for each in (getattr(segment, arm) for arm in counted) if each.trials]
         if policy.split == "signal":
-            splits.append(Split(segment.canary_share, sum(each.trials for each in arms), own.trials))
+            shared = sum(_share(segment, arm) for arm in counted)
+            share = segment.canary_share / shared if shared else 0.0
+            splits.append(Split(share, sum(each.trials for each in arms), own.trials))
         else:
-            answered = [each.trials - each.broken for each in arms]
-            share = answered[0] / sum(answered) if sum(answered) else 0.0
-            splits.append(Split(share, sum(each.signals for each in arms), own.signals))
+            answered, all_answered = _answered([own]), _answered(arms)
+            share = answered / all_answered if all_answered else 0.0
+            # Without trials of its own, outcomes are those of the role's process, once that runs the release.
+            ended = own.signals if own.trials else 0
+            splits.append(Split(share, sum(each.signals for each in arms), ended))
     events, first = sum(each.events for each in splits), sum(each.first for each in splits)
     expected = sum(each.events * each.share for each in splits)
     what = "signals" if policy.split == "signal" else "outcomes"
@@ -212,6 +220,11 @@ def _figures(name: str, counts: Counts) -> tuple[int, int]:
     what = name.removeprefix("counts.")
     units = {"broken": counts.trials, "slow": counts.trials - counts.broken}.get(what, counts.signals)
     return units, getattr(counts, what)
+
+
+def _answered(arms: Sequence[Counts]) -> int:
+    """How many signals arms gave an answer to that is sent on, and has an outcome."""
+    return sum(max(0, each.trials - each.broken - each.held) for each in arms)
 
 
 def _share(segment: Segment, arm: str) -> float:

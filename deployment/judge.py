@@ -55,7 +55,13 @@ def judge(
     for role, own in sorted(by_role.items()):
         metrics += pair_metrics(role, own, bar)
         metrics += count_metrics(role, own, bar, changed=changed)
-        rules += everywhere(role, segments_since(own, seen), bar)
+        later = segments_since(own, seen)
+        rules += everywhere(role, later, bar)
+        rules += [
+            Rule(each.name, "undecided", each.why, role)
+            for each in count_metrics(role, later, bar, changed=changed)
+            if each.holds
+        ]
         rules += _different(role, own, found, policy)
         rules += _few(role, own, policy)
     return _answer(metrics, rules, found[0] if found else None)

@@ -84,7 +84,7 @@ def segments(
 
             def counts(arm: str, row: Row = row, role: str = role, generation: int = generation) -> Counts:
                 ended = tracks.get(f"{role} {arm}:{generation}", (0, 0, 0, 0))
-                own = {name: row.get(f"{arm}_{name}", 0) for name in ("trials", "broken", "slow")}
+                own = {name: row.get(f"{arm}_{name}", 0) for name in ("trials", "broken", "slow", "held")}
                 return Counts(**own, **dict(zip(("signals", "denied", "failed", "late"), ended, strict=True)))
 
             def pairs(kind: str, row: Row = row) -> Pairs:

@@ -15,7 +15,7 @@ from deployment import evidence
 from deployment.evidence import Split
 from deployment.samples import Pairs, Segment
 from deployment.verdict import Metric, Policy
-from deployment.weighing import Bar, Seen, scaled, weigh
+from deployment.weighing import Bar, Seen, more, scaled, weigh
 
 __all__ = ["add", "is_noisy", "pair_metrics"]
 
@@ -91,17 +91,30 @@ def _paired(role: str, name: str, compared: int, bad: tuple[int, int], bar: Bar)
 
 
 def _different(role: str, segments: Sequence[Segment], pairs: Pairs, bar: Bar) -> Metric:
-    """Decisions that differ, against how often two runs of the same code differ on the same signals."""
+    """Decisions that differ, against how often two runs of the same code differ on the same signals.
+
+    There is noise only of signals that the role decided itself, so less with each stage, and none of replayed ones.
+    How often decisions differ may change with the market, so each segment's differences are held against its own
+    noise; one without noise is no evidence of harm. Nor is it of health: what differs there is not excused.
+    """
     policy, noise = bar.policy, add(segments, of="noise")
     compared, different, usual = pairs.compared, pairs.different, noise.different
     observed = policy.observes(role, "pairs.different")
-    share = compared / (compared + noise.compared) if noise.compared else 0.0
+    splits = [
+        Split(
+            each.pairs.compared / (each.pairs.compared + each.noise.compared),
+            each.pairs.different + each.noise.different,
+            each.pairs.different,
+        )
+        for each in segments
+        if each.noise.compared
+    ]
     # Noise of more signals than were compared must not speak for the canary.
     excused = scaled(usual, compared, noise.compared) if noise.compared > compared else usual
 
     def harm(signals: int) -> float:
-        own = scaled(different, signals, compared)
-        return evidence.more_often([Split(share, own + scaled(usual, signals, compared), own)], policy.margin)
+        seen = splits if signals == compared else more(splits, signals, compared)
+        return evidence.more_often(seen, policy.margin)
 
     def health(signals: int) -> float:
         own, other = scaled(different, signals, compared), scaled(excused, signals, compared)

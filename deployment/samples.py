@@ -22,6 +22,7 @@ class Counts(msgspec.Struct, frozen=True):
         denied: Of these, how many were denied.
         failed: Of these, how many failed or expired.
         late: Of these, how many had their outcome later than the objective for decisions allows.
+        held: Of the trials, how many it held for a person: the role decides them, once there is a ruling.
     """
 
     trials: int = 0
@@ -31,6 +32,7 @@ class Counts(msgspec.Struct, frozen=True):
     denied: int = 0
     failed: int = 0
     late: int = 0
+    held: int = 0
 
 
 class Pairs(msgspec.Struct, frozen=True):

@@ -114,6 +114,7 @@ class Metric(msgspec.Struct, frozen=True):
         harm: Evidence that the canary is worse. At `harm_at` it fails.
         health: Evidence that it is not harmful. At `health_at` the metric is content.
         can_fail: Whether it may roll the release back.
+        can_hold: Whether it may not, and makes the rollout hold instead: what it sees may be the canary's symbols.
         must_pass: Whether the release cannot pass without its health.
         to_pass, to_fail: How many more signals that takes if all goes on like so far; none if it does not lead
             there.
@@ -134,16 +135,22 @@ class Metric(msgspec.Struct, frozen=True):
     to_pass: int | None
     to_fail: int | None
     why: str
+    can_hold: bool = False
 
     @property
     def gates(self) -> bool:
         """Whether it decides anything."""
-        return self.can_fail or self.must_pass
+        return self.can_fail or self.can_hold or self.must_pass
 
     @property
     def harmed(self) -> bool:
         """Whether it rolls the release back."""
         return self.can_fail and self.harm >= self.harm_at
+
+    @property
+    def holds(self) -> bool:
+        """Whether it makes the rollout hold, so that a person looks."""
+        return self.can_hold and self.harm >= self.harm_at
 
     @property
     def healthy(self) -> bool:

@@ -45,6 +45,7 @@ class Seen(NamedTuple):
     can_fail: bool
     must_pass: bool
     why: str
+    can_hold: bool = False
 
 
 def weigh(seen: Seen, harm: Callable[[int], float], health: Callable[[int], float], bar: Bar) -> Metric:
@@ -61,7 +62,12 @@ def weigh(seen: Seen, harm: Callable[[int], float], health: Callable[[int], floa
     to_pass = further(health, seen.n, health_at * _LN10) if seen.must_pass else None
     to_fail = further(harm, seen.n, bar.threshold) if seen.can_fail and harmful > 0 else None
     if harmful >= harm_at:
-        end = "worse, beyond chance" if seen.can_fail else "that differs beyond chance, and decides nothing here"
+        if seen.can_fail:
+            end = "worse, beyond chance"
+        elif seen.can_hold:
+            end = "worse, beyond chance, or its share of the traffic is: look at both"
+        else:
+            end = "that differs beyond chance, and decides nothing here"
     elif healthy >= health_at:
         end = "evidence enough that it is not harmful"
     elif not seen.must_pass:
@@ -85,6 +91,7 @@ def weigh(seen: Seen, harm: Callable[[int], float], health: Callable[[int], floa
         to_pass=to_pass,
         to_fail=to_fail,
         why=f"{seen.why}: {end}",
+        can_hold=seen.can_hold,
     )
 
 

@@ -102,7 +102,7 @@ function drawArms(table, arms) {
 
 /** For each metric that decides something: how much there is of the evidence that it takes, for either side. */
 function drawEvidence(section, metrics) {
-  const deciding = metrics.filter((metric) => (metric.can_fail || metric.must_pass) && metric.n > 0);
+  const deciding = metrics.filter((metric) => (weighsHarm(metric) || metric.must_pass) && metric.n > 0);
   show(section.querySelector("h3"), deciding.length > 0);
   keyed(
     section.querySelector(".evidence"),
@@ -116,10 +116,15 @@ function drawEvidence(section, metrics) {
     (part, metric) => {
       write(part.name, `${metric.role}: ${METRICS[metric.name] ?? metric.name}`);
       part.name.title = metric.why ?? "";
-      drawSide(part.harm, metric.can_fail, metric.harm, metric.harm_at, "that it is worse");
+      drawSide(part.harm, weighsHarm(metric), metric.harm, metric.harm_at, "that it is worse");
       drawSide(part.health, metric.must_pass, metric.health, metric.health_at, "that it is as good");
     },
   );
+}
+
+/** Whether evidence of harm decides anything: it rolls back, or holds. */
+function weighsHarm(metric) {
+  return metric.can_fail || metric.can_hold;
 }
 
 function side(kind) {

@@ -55,6 +55,18 @@ def test_what_is_no_whole_page_says_nothing(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "nowhere") == {}
 
 
+def test_a_page_of_other_figures_says_nothing_and_is_begun_anew(tmp_path: Path) -> None:
+    page = page_in(tmp_path)
+    page.begin(1, "r")
+    path = tmp_path / "page"
+    other = memoryview(bytearray(path.read_bytes())).cast("q")
+    other[0] = 7  # so it began before the first word said which figures there are
+    path.write_bytes(other)
+    assert read_rows(path) == {}
+    page_in(tmp_path).begin(2, "r")
+    assert read_rows(path) == {2: dict.fromkeys(FIGURES, 0)}
+
+
 def test_counter_examples_are_kept_until_there_are_too_many_and_one_that_is_cut_off_is_passed_over(
     tmp_path: Path,
 ) -> None:

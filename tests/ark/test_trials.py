@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ark.agent import Agent, Context
+from ark.agent import Agent, Context, Hold
 from ark.changes import Change
 from ark.context import StageContext
 from ark.equipment import ArmSpec, Equipment
@@ -382,3 +382,15 @@ def test_what_only_waited_behind_an_arms_signal_counts_as_nobodys(how: str) -> N
     world.signal("B", is_case=False)
     world.answer(CANARY, how)
     assert world.tracks == {1: "canary:1" if how == "good" else "stable:1", 2: "", 3: ""}
+
+
+def test_what_an_arm_holds_for_a_person_is_counted_where_it_is_the_arms_own() -> None:
+    told = Told()
+    trials = Trials(ROLE, Lists(), told)
+    trials.turn(Table(7, "r", LEASE_S, roles={ROLE: Route(canary=1.0)}), frozenset(ARMS), 0.0)
+    trials.give(Envelope(WORK, "t1", "A", 1, 1, 1, encode("")), encode("case"), 0, CANARY, 0.0)
+    hold = bytes(encode(Hold(9.0, "may it?")))
+    for arm in (BASELINE, CANARY):
+        returned, taken = trials.take(Proposed(1, arm, 1, hold, held=True), 0.0)
+        assert (returned is not None, taken) == (arm == CANARY, [])
+    assert told.figures == {"canary_trials": 1, "canary_held": 1, "pairs_compared": 1}

@@ -8,8 +8,9 @@ long does it take? It fails if more healthy ones are rolled back than 1 % and th
 
 The traffic is made to be hard: its rate follows the day, tenfold from night to noon; symbols differ in size and in
 how often they are denied; now and then one symbol is denied a hundred times in half a minute; in half of all
-deployments the market changes, and everything is denied more or less often from one moment on; outcomes come late;
-the deploy actor dies and is away for a while. All of it happens to both arms alike, since neither is to blame.
+deployments the market changes, and everything is denied, or decided otherwise by a noisy role, more or less often
+from one moment on; outcomes come late; the deploy actor dies and is away for a while. All of it happens to both
+arms alike, since neither is to blame.
 """
 
 from __future__ import annotations
@@ -122,15 +123,15 @@ class Market:
         self.delay = int(draw.choice([0, 1, 2, 4]))
         self.change_at = draw.uniform(0, self.length_s) if draw.random() < 0.5 else math.inf
         self.change = _spread(draw, 0.3, 3)
-        self.burst_symbol, self.burst_until = 0, -math.inf
+        self.burst_symbol, self.burst_until, self.mood = 0, -math.inf, 1.0
 
     def tick(self, at: float) -> tuple[Row, Row]:
         """How many signals each symbol has, and with which chance each of them is denied."""
         draw = self.random
         day = 0.55 + 0.45 * math.sin((at + self.phase) / 86_400 * 2 * math.pi)  # 0.1 to 1
         signals = draw.poisson(self.rate * day * self.tick_s * self.weights)
-        mood = self.change if at >= self.change_at else 1.0
-        chance = np.minimum(self.denied * mood, 0.8)
+        self.mood = self.change if at >= self.change_at else 1.0
+        chance = np.minimum(self.denied * self.mood, 0.8)
         if at >= self.burst_until and draw.random() < 3 * self.tick_s / self.length_s:
             self.burst_symbol, self.burst_until = int(draw.integers(SYMBOLS)), at + 30
         if at < self.burst_until:
@@ -153,8 +154,14 @@ class Book:
         self.ticks = 0
         self.signals = 0
 
-    def add(self, generation: int, shares: Shares, signals: Row, chance: Row) -> None:
-        """What became of the signals of one tick."""
+    def add(self, generation: int, shares: Shares, signals: Row, chance: Row, *, baked: bool = False) -> None:
+        """What became of the signals of one tick.
+
+        Args:
+            generation, shares: Of the routing table.
+            signals, chance: From `Market.tick`.
+            baked: Whether the role itself runs the release that is judged.
+        """
         market, draw, worse = self.market, self.market.random, self.worse
         if generation not in self.shares:
             self.shares[generation] = shares
@@ -162,6 +169,10 @@ class Book:
         self.ticks += 1
         self.signals += int(signals.sum())
         by_symbol = self._split(shares, signals)
+        own = int(by_symbol[2].sum())  # so many the role decided itself
+        if baked:  # as the canary, which no arm was asked about
+            by_symbol[0] += by_symbol[2]
+            by_symbol[2] = 0
         denied = draw.binomial(by_symbol, chance)
         if worse["denied"] > 1:
             denied[0] = draw.binomial(by_symbol[0], np.minimum(chance * worse["denied"], 1.0))
@@ -173,14 +184,16 @@ class Book:
         answered = trials - broken
         slow, failed, late = draw.binomial(answered, rates)
         zero = np.zeros(3, dtype=np.int64)
-        self.rows[generation] += np.stack((trials, broken, slow, zero, zero, zero, zero), axis=1)
-        outcome = np.stack((zero, zero, zero, answered, np.minimum(denied, answered), failed, late), axis=1)
+        if not baked:
+            asked = np.array((1, 1, 0))  # nobody counts what the role answers
+            self.rows[generation] += np.stack((trials, broken, slow, *[zero] * 5), axis=1) * asked[:, np.newaxis]
+        outcome = np.stack((*[zero] * 3, answered, np.minimum(denied, answered), failed, late, zero), axis=1)
         self.coming.append((self.ticks + market.delay, generation, outcome))
         while self.coming and self.coming[0][0] <= self.ticks:
             _, then, row = self.coming.pop(0)
             self.rows[then] += row
         if shares.copies and self.case.evidence in ("exact", "noisy", "declared"):
-            self._pair(generation, int(signals.sum()), float((signals * chance).sum()))
+            self._pair(generation, int(signals.sum()), 0 if baked else own, float((signals * chance).sum()))
 
     def _split(self, shares: Shares, signals: Row) -> Row:
         """Whose signals they are, by arm and symbol. By symbol, unless each signal is assigned by itself."""
@@ -192,7 +205,8 @@ class Book:
         first, second = self.market.buckets < shares.canary, self.market.buckets >= 1 - shares.baseline
         return np.stack((first, second, ~(first | second))) * signals
 
-    def _pair(self, generation: int, total: int, denied: float) -> None:
+    def _pair(self, generation: int, total: int, own: int, denied: float) -> None:
+        """Signals that both arms saw, and those among them that the role decided as well, with the same code."""
         market, worse = self.market, self.worse
         if (generation, "pairs") not in self.pairs:
             self.pairs[generation, "pairs"] = np.zeros(len(_PAIRS), dtype=np.int64)
@@ -200,15 +214,17 @@ class Book:
         slow, broken = market.slow, market.broken
         slow_now, broken_now = min(slow * worse["slow"], 1.0), min(broken * worse["broken"], 1.0)
         more = min((worse["denied"] - 1) * denied / max(total, 1), 1.0)
+        flips = market.flips * market.mood
         chances = (
-            *(market.flips / 2, market.flips / 2, market.flips, more),
+            *(flips / 2, flips / 2, more),
             *(slow_now * (1 - slow), slow * (1 - slow_now), broken_now, broken),
         )
-        first, second, same, more, *rest = market.random.binomial(total, chances).tolist()
+        first, second, more, *rest = market.random.binomial(total, chances).tolist()
         said = first + second if self.case.evidence == "declared" else 0
         different = min(first + second - said + more, total - said)
         self.pairs[generation, "pairs"] += (total, different, said, first + more, second, *rest)
-        self.pairs[generation, "noise"] += (total, 0 if said else same, 0, 0, 0, 0, 0, 0, 0)
+        same = 0 if said else int(market.random.binomial(own, flips))
+        self.pairs[generation, "noise"] += (own, same, 0, 0, 0, 0, 0, 0, 0)
 
     def segments(self) -> list[Segment]:
         """All of it, but for the times without a table."""
@@ -265,7 +281,8 @@ def simulate(case: Case) -> End:
         ticks += 1
         table = None if away else wanted.table  # its lease is over while the deploy actor is away
         generation = table.generation if table else -1
-        book.add(generation, table.roles[ROLE] if table else Shares(), *market.tick(now - START))
+        part = table.roles[ROLE] if table else Shares()
+        book.add(generation, part, *market.tick(now - START), baked=rollout.here == "bake")
         was_away, away = away, max(0, away - 1)
         if market.random.random() < tick_s / market.length_s:
             away = int(market.random.integers(1, 5))

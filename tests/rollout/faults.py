@@ -63,8 +63,8 @@ class Row(NamedTuple):
 
 
 _DIFFERENT = "decided"
-_QUIET = {"judge": {"noisy": ["joey"], "observe_only": ["pairs.different"]}}
-"""So that only how signals end can tell, as for an agent that never decides twice alike."""
+_NOISY = {"judge": {"noisy": ["joey"]}}
+"""So that only more differences than the agent has from itself can tell."""
 UNCOMPARED = {"judge": {"observe_only": ["pairs.different", "pairs.denied"]}}
 """So that only the agent's own process can tell."""
 
@@ -74,7 +74,7 @@ LIVE = (
     Planted("joey", "crashes", why="crashed", within_s=30.0),
     Planted("joey", "wrong size", why=_DIFFERENT),
     Planted("joey", "denied", why=_DIFFERENT),
-    Planted("joey", "denied", settings=_QUIET, why="were denied", within_s=60.0),
+    Planted("joey", "denied", "start", _NOISY, "that the same code decided twice", within_s=60.0),
     Planted(
         "joey",
         "leaks",
