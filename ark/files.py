@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
-__all__ = ["replace_file"]
+__all__ = ["make_file", "replace_file"]
+
+
+def make_file(path: Path, content: bytes) -> None:
+    """Make a file that is not there yet, whole or not at all, with mode 0600, so that it survives a power cut.
+
+    Raises:
+        FileExistsError: It is there; it stays as it was.
+        OSError: It cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write(fresh, content, durable=True)
+        os.link(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    _settle(path.parent)
 
 
 def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
@@ -20,20 +37,29 @@ def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
         OSError: It cannot be written.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}") if durable else path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(descriptor)
+        _write(fresh, content, durable=durable)
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
     if durable:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _settle(path.parent)
+
+
+def _write(path: Path, content: bytes, *, durable: bool) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        if durable:
+            os.fsync(descriptor)
+
+
+def _settle(folder: Path) -> None:
+    """Have the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

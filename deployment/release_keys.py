@@ -6,20 +6,22 @@ delete it is to trust it no more: what it signed is refused from then on, unless
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from ark.files import make_file, replace_file
 from ark.home import Home
 from ark.seal import load_or_make_key
 from deployment.content import ReleaseError
 
 __all__ = [
+    "Trusted",
     "check_name",
     "default_key",
     "distrust",
@@ -81,13 +83,27 @@ def folder(home: Home) -> Path:
     return home.keys / "release"
 
 
-def trusted(home: Home) -> dict[str, Ed25519PublicKey]:
-    """The keys whose signatures count, by name.
+class Trusted(NamedTuple):
+    """Whose signatures count.
 
-    Raises:
-        ReleaseError: A file among them holds no key.
+    Attributes:
+        keys: By name.
+        faults: What is wrong with the other files there, in words. None of them counts, and none hinders the rest.
     """
-    return {path.stem: read_public(path) for path in sorted(folder(home).glob("*.pub"))}
+
+    keys: Mapping[str, Ed25519PublicKey]
+    faults: tuple[str, ...] = ()
+
+
+def trusted(home: Home) -> Trusted:
+    """The keys whose signatures count."""
+    keys, faults = {}, []
+    for path in sorted(folder(home).glob("*.pub")):
+        try:
+            keys[path.stem] = read_public(path)
+        except ReleaseError as fault:
+            faults.append(f"{fault.message}: trust that key again, or --revoke {path.stem}")
+    return Trusted(keys, tuple(faults))
 
 
 def check_name(name: str) -> None:
@@ -113,20 +129,33 @@ def trust(home: Home, name: str, key: Ed25519PublicKey) -> Path:
     text = public_text(key)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        if read_public(path).public_bytes_raw() == key.public_bytes_raw():
-            return path
-        raise ReleaseError(
-            f"{name} is another key already", hint="choose another --name, or --revoke that one", field="name"
-        ) from None
+        try:
+            make_file(path, text)
+        except FileExistsError:
+            if not _is_spoilt(path):
+                _refuse_another(path, key)
+                return path
+            replace_file(path, text, durable=True)
     except OSError as error:
         raise ReleaseError(f"cannot write {path}: {error.strerror or error}") from error
-    with open(descriptor, "wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
     return path
+
+
+def _is_spoilt(path: Path) -> bool:
+    """Whether a file holds no key, which a write that was cut short could have left."""
+    path.read_bytes()  # what cannot be read may hold one
+    try:
+        read_public(path)
+    except ReleaseError:
+        return True
+    return False
+
+
+def _refuse_another(path: Path, key: Ed25519PublicKey) -> None:
+    if read_public(path).public_bytes_raw() != key.public_bytes_raw():
+        raise ReleaseError(
+            f"{path.stem} is another key already", hint="choose another --name, or --revoke that one", field="name"
+        )
 
 
 def distrust(home: Home, name: str) -> None:

@@ -451,6 +451,8 @@ def _judge(
             field="digest",
         )
         return Examination(digest, None, (), False, (fault,))
+    trusted = release_keys.trusted(home)
+    notes += trusted.faults
     # The signature first: where several things are wrong, that is the one to be told.
     if bundle.envelope is None:
         if not unsigned_allowed:
@@ -461,9 +463,10 @@ def _judge(
             )
     else:
         try:
-            signed, statement = attestation.check(bundle, digest, release_keys.trusted(home))
+            signed, statement = attestation.check(bundle, digest, trusted.keys)
         except (ReleaseError, dsse.EnvelopeError) as fault:
-            faults.append(ReleaseError(fault.message, hint=fault.hint, field=fault.field or ENVELOPE))
+            message = "; ".join((fault.message, *trusted.faults))
+            faults.append(ReleaseError(message, hint=fault.hint, field=fault.field or ENVELOPE))
     try:
         said = manifest.parse(_file(bundle, MANIFEST))
         content.check_code(release_folder.code_of(bundle.files))

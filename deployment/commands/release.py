@@ -365,9 +365,16 @@ def _trust(home: Home, arguments: argparse.Namespace) -> None:
         facts = {"trusted": name, "id": key_id(key)}
         _say(arguments, facts, f"releases signed by {name} ({key_id(key)}) are run from now on")
     else:
-        keys = {name: key_id(key) for name, key in release_keys.trusted(home).items()}
+        trusted = release_keys.trusted(home)
+        keys = {name: key_id(key) for name, key in trusted.keys.items()}
         lines = [f"{name:<32} {key}" for name, key in keys.items()]
-        _say(arguments, {"keys": keys}, *(lines or ["no key is trusted; make one with `ark-run release keygen`"]))
+        for fault in trusted.faults:
+            print(f"WARNING: {plain(fault)}", file=sys.stderr)
+        _say(
+            arguments,
+            {"keys": keys, "faults": trusted.faults},
+            *(lines or ["no key is trusted; make one with `ark-run release keygen`"]),
+        )
 
 
 def _named(release: Release) -> str:

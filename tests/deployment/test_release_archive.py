@@ -189,9 +189,7 @@ def test_the_graveyard_does_not_come_in_unsigned_either(sent: tuple[Release, Pat
         take(receiver, Bundle(files, None), allow_unsigned=True)
 
 
-def test_a_compiled_module_does_not_come_in_whoever_signed_it(
-    sent: tuple[Release, Path], receiver: Home, tmp_path: Path
-) -> None:
+def test_a_compiled_module_does_not_come_in_whoever_signed_it(sent: tuple[Release, Path], receiver: Home) -> None:
     bundle = unpack(sent[1])
     for name in ("code/__pycache__/small.cpython-311.pyc", "code/colorsys.pyc", "code/graveyard.pyc"):
         with pytest.raises(ReleaseError, match="is compiled"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -278,6 +279,32 @@ def test_a_key_that_is_trusted_no_more_opens_nothing(home: Home) -> None:
 
     with pytest.raises(ReleaseError, match="no key that this home trusts has signed it"):
         open_release(home, digest)
+
+
+def test_a_key_that_could_not_be_written_whole_hinders_no_other(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = make(home)
+
+    def full(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(ReleaseError, match="No space left"):
+            release_keys.trust(home, "late", OTHER.public_key())
+    assert [path.name for path in release_keys.folder(home).iterdir()] == ["key0.pub"]
+
+    (release_keys.folder(home) / "late.pub").write_bytes(b"")
+    assert open_release(home, release.digest) == release
+    assert any("late.pub holds no public key" in note for note in examine(home, release.digest).notes)
+    with pytest.raises(ReleaseError, match=r"no key that this home trusts.*; .*late\.pub holds no public key"):
+        make(home, small(home.path.parent / "source"), OTHER)
+
+    release_keys.trust(home, "late", OTHER.public_key())
+    assert set(release_keys.trusted(home).keys) == {"key0", "late"}
+    with pytest.raises(ReleaseError, match="late is another key already"):
+        release_keys.trust(home, "late", KEY.public_key())
 
 
 def test_an_unsigned_release_is_run_only_where_somebody_let_it_in(tmp_path: Path) -> None:
