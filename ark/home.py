@@ -581,10 +581,12 @@ def holds_lock(pid: int, lock_file: Path) -> bool:
     folder = Path("/proc") / str(pid)
     wanted = os.path.realpath(lock_file)
     try:
-        for descriptor in (folder / "fd").iterdir():
-            is_open = os.readlink(descriptor) == wanted
-            if is_open and "FLOCK" in (folder / "fdinfo" / descriptor.name).read_text():
-                return True
+        descriptors = os.listdir(folder / "fd")
     except OSError:  # it has just ended, or is none of ours
         return False
+    for descriptor in descriptors:
+        with suppress(OSError):  # closed since; that says nothing of the others
+            is_open = os.readlink(folder / "fd" / descriptor) == wanted
+            if is_open and "FLOCK" in (folder / "fdinfo" / descriptor).read_text():
+                return True
     return False

@@ -68,6 +68,14 @@ def test_the_lock_is_held_by_one_and_names_him(home: Home) -> None:
     assert in_another_process("lock", home)
 
 
+def test_a_descriptor_that_is_closed_while_they_are_gone_through_hides_no_lock(home: Home) -> None:
+    hole = os.open(os.devnull, os.O_RDONLY)
+    home.lock()
+    os.close(hole)  # listing the descriptors takes its number, and gives it back
+    assert home.starter() == os.getpid()
+    home.unlock()
+
+
 def test_the_lock_lives_on_in_children_and_a_start_ends_the_last_of_a_dead_starter(home: Home) -> None:
     reader, writer = os.pipe()
     starter = os.fork()
