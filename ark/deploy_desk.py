@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from ark import protocol
-from ark.errors import RequestError
-from ark.message import ORDER, Envelope, encode
+from ark.errors import MessageError, RequestError
+from ark.message import ORDER, UNREADABLE, Envelope, encode
 from ark.protocol import Code, Request
 from ark.wire import Route
 
@@ -67,6 +67,9 @@ class Reply(msgspec.Struct, frozen=True):
     field: str | None = None
 
 
+_replies = msgspec.msgpack.Decoder(Reply)
+
+
 class DeployDesk:
     """Hands orders on, and remembers who waits for the answer."""
 
@@ -110,16 +113,27 @@ class DeployDesk:
         orders, self._orders = self._orders, []
         return orders
 
-    def replied(self, reply: Reply) -> tuple[Route, bytes] | None:
-        """The reply to whoever asked; None where nobody waits for it any more."""
+    def replied(self, payload: msgspec.Raw) -> tuple[Route, bytes] | None:
+        """The reply to whoever asked; None where nobody waits for it any more.
+
+        Args:
+            payload: A `Reply`, msgpack.
+
+        Raises:
+            MessageError: It is none.
+        """
+        try:
+            reply = _replies.decode(payload)
+        except UNREADABLE as error:
+            raise MessageError(f"a reply of the deploy actor cannot be read: {error}") from error
         asked = self._asked.pop(reply.number, None)
         if asked is None:
             return None
         _, route, id_ = asked
         if not reply.code:
             return route, protocol.reply(id_, **reply.fields)
-        error = RequestError(reply.message, code=reply.code, field=reply.field)
-        return route, protocol.reply(id_, ok=False, error=protocol.error_body(error))
+        refusal = RequestError(reply.message, code=reply.code, field=reply.field)
+        return route, protocol.reply(id_, ok=False, error=protocol.error_body(refusal))
 
     def overdue(self, now: float) -> list[tuple[Route, bytes]]:
         """The replies to those whom the deploy actor left without an answer."""

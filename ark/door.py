@@ -7,6 +7,7 @@ may leave the process. The gateway's process and the simulator run this same cla
 from __future__ import annotations
 
 import heapq
+import math
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -15,9 +16,10 @@ from typing import Any
 import msgspec
 
 from ark.delivery import STRIKES, Dispatcher, Pending
+from ark.errors import MessageError
 from ark.intake import Intake, read_hold
 from ark.letters import Act, DeadLetter, anew
-from ark.message import Envelope, Span
+from ark.message import UNREADABLE, Envelope, Span
 from ark.records import Members, Passage, trace_context
 from ark.ruling import Ruling, rule
 from ark.signal import Signal
@@ -166,10 +168,19 @@ class Door:
         Args:
             envelope: Of the kind `OUTCOME`.
             now: Seconds since the epoch.
+
+        Raises:
+            MessageError: It cannot be read; the signal goes on as if it had not come.
         """
+        outcome = bytes(envelope.payload)
+        try:
+            _told.decode(outcome)
+            _maps.decode(outcome)
+        except UNREADABLE as error:
+            raise MessageError(f"the outcome of {envelope.trace_id!r} cannot be read: {error}") from error
         pending = self.dispatcher.finish(envelope.trace_id)
         if pending is not None:
-            self._record(pending, bytes(envelope.payload), now, envelope.spans)
+            self._record(pending, outcome, now, envelope.spans)
 
     def hold(self, envelope: Envelope, now: float) -> Pending | None:
         """Take an agent's word that a person must decide.
@@ -182,10 +193,18 @@ class Door:
 
         Returns:
             The signal that now waits for a person; None where it does not, because the word came too late.
+
+        Raises:
+            MessageError: It cannot be read; the signal goes on as if it had not come.
         """
         payload = bytes(envelope.payload)
-        agent = envelope.spans[-1].agent
-        held = read_hold(agent, now, payload)
+        try:
+            agent = envelope.spans[-1].agent
+            held = read_hold(agent, now, payload)
+        except (*UNREADABLE, IndexError) as error:
+            raise MessageError(f"what is asked about {envelope.trace_id!r} cannot be read: {error}") from error
+        if not math.isfinite(held.until):
+            raise MessageError(f"{envelope.trace_id!r} is to be held until {held.until}, which is no time")
         pending = self.dispatcher.hold(envelope.trace_id, envelope.epoch, held)
         if pending is not None:
             self._write(durable=False)

@@ -21,9 +21,9 @@ from ark.back_pressure import BackPressure
 from ark.blackbox import BlackBox, read
 from ark.config import Config
 from ark.control import Control, Duty
-from ark.deploy_desk import DeployDesk, Reply
+from ark.deploy_desk import DeployDesk
 from ark.door import Door
-from ark.errors import NodeError, RequestError, StorageError
+from ark.errors import MessageError, NodeError, RequestError, StorageError
 from ark.gatekeeper import Gatekeeper
 from ark.held_desk import HeldDesk
 from ark.home import Home
@@ -35,7 +35,7 @@ from ark.letter_desk import LetterDesk
 from ark.level_desk import LevelDesk
 from ark.log import Log
 from ark.logger import of_process
-from ark.message import EVENT, HELD, OUTCOME, REPLY, unpack
+from ark.message import EVENT, HELD, OUTCOME, REPLY, Envelope, unpack
 from ark.meters import Meters
 from ark.news import News
 from ark.outcome_desk import OutcomeDesk
@@ -297,12 +297,12 @@ class GatewayWorker:
         request = protocol.parse_request(frame, caller.role)
         return msgspec.structs.replace(request, by=caller.name) if caller.name else request
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: Refusal, **more: str) -> None:
         """Count a refused attempt and tell of it, unless many others were told of within the second."""
         kept_back = self._refusals.note(refusal.why, time.monotonic())
         if kept_back is None:
             return
-        words = msgspec.structs.asdict(refusal) | ({"kept_back": kept_back} if kept_back else {})
+        words = msgspec.structs.asdict(refusal) | more | ({"kept_back": kept_back} if kept_back else {})
         self._news.note("refused", **words)
 
     def _shut_out(self) -> None:
@@ -322,23 +322,33 @@ class GatewayWorker:
                 time.sleep(0.005)
 
     def _collect(self) -> None:
+        """Take what the node's own processes send. A release's code runs there: nothing that it says ends us."""
         for _ in range(_DRAIN):
             try:
                 envelopes = unpack(self._inbox.recv(zmq.NOBLOCK))
             except zmq.Again:
                 return
+            except MessageError as error:
+                self._refuse(Refusal("unreadable", "deliver"), reason=error.message)
+                continue
             for envelope in envelopes:
                 self._handled += 1
-                if envelope.kind == OUTCOME:
-                    self._door.finish(envelope, time.time())
-                elif envelope.kind == HELD:
-                    self._held.hold(envelope, time.time())
-                elif envelope.kind == EVENT:
-                    self._news.relay(bytes(envelope.payload), time.monotonic())
-                elif envelope.kind == REPLY:
-                    answer = self._deploys.replied(msgspec.msgpack.decode(envelope.payload, type=Reply))
-                    if answer is not None:
-                        self._replies.append(answer)
+                try:
+                    self._receive(envelope)
+                except MessageError as error:
+                    self._refuse(Refusal("unreadable", "deliver"), reason=error.message)
+
+    def _receive(self, envelope: Envelope) -> None:
+        if envelope.kind == OUTCOME:
+            self._door.finish(envelope, time.time())
+        elif envelope.kind == HELD:
+            self._held.hold(envelope, time.time())
+        elif envelope.kind == EVENT:
+            self._news.relay(bytes(envelope.payload), time.monotonic())
+        elif envelope.kind == REPLY:
+            answer = self._deploys.replied(envelope.payload)
+            if answer is not None:
+                self._replies.append(answer)
 
     def _hear(self) -> bool:
         for words in self._control.hear():

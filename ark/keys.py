@@ -144,9 +144,10 @@ class Refusal(msgspec.Struct, frozen=True):
     """One attempt that was refused.
 
     Attributes:
-        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key`, `no_handshake`, `too_many`, `wrong_token` or
-            `forbidden`.
-        op: The operation; `connect` or `subscribe` for a client that did not come in, `act` for one at the page.
+        why: `unknown_key`, `revoked_key`, `no_key`, `wrong_node_key`, `no_handshake`, `too_many`, `wrong_token`,
+            `forbidden` or `unreadable`.
+        op: The operation; `connect` or `subscribe` for a client that did not come in, `act` for one at the page,
+            `deliver` for a process of the node itself.
         client: The key's name, or its fingerprint where it is not known; "" where there is none.
         address: Where from, as far as it is known.
     """

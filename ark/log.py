@@ -63,7 +63,7 @@ class Log:
         self._limits = limits
         self._looked_at = 0.0
 
-    def write(self, event: str, **fields: Any) -> None:
+    def write(self, event: str, /, **fields: Any) -> None:
         """Append one line. Personal data, credentials and figures of the account are masked."""
         self.append(encode(mask_fields({"at": round(time.time(), 6), "event": event, **fields})))
 

@@ -25,6 +25,7 @@ __all__ = [
     "PROPOSAL",
     "REPLY",
     "TRIAL",
+    "UNREADABLE",
     "WORK",
     "Envelope",
     "Letter",
@@ -65,6 +66,9 @@ ORDER = 9
 """What a client asks of the deploy actor, from the gateway."""
 REPLY = 10
 """The deploy actor's answer, for the gateway."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for a stranger's bytes."""
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -188,7 +192,7 @@ def unpack(frame: bytes) -> list[Envelope]:
     """
     try:
         return _frame_decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise MessageError(f"a frame of {len(frame)} bytes is no list of envelopes: {error}") from error
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from ark.errors import MessageError
 from ark.log import Log
+from ark.message import UNREADABLE
 
 __all__ = ["News"]
 
@@ -57,13 +59,20 @@ class News:
         Args:
             event: A map with a `kind`, msgpack.
             now: Seconds on a clock that never goes back.
+
+        Raises:
+            MessageError: It is no event; nobody is told of it.
         """
-        self.publish(f"event.{_events.decode(event).kind}", event)
         if now - self._kept_since >= 1.0:
             self._kept_since, self._kept = now, 0
         self._kept += 1
-        if self._kept <= _MOST_KEPT:
-            self._keep(event)
+        try:
+            kind = _events.decode(event).kind
+            if self._kept <= _MOST_KEPT:
+                self._keep(event)
+        except (*UNREADABLE, TypeError, ValueError) as error:  # a decoder takes more than a line of the log can say
+            raise MessageError(f"an event cannot be read: {error}") from error
+        self.publish(f"event.{kind}", event)
 
     def take(self) -> list[tuple[bytes, bytes]]:
         """What is to be published now, in order: topics and payloads."""

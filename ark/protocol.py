@@ -321,7 +321,7 @@ def named_trace_id(raw: bytes | msgspec.Raw) -> str | None:
         return None
 
 
-def reply(id_: msgspec.Raw, **fields: Any) -> bytes:
+def reply(id_: msgspec.Raw, /, **fields: Any) -> bytes:
     """Encode a reply that says yes, unless the fields say `ok: False`."""
     return _encoder.encode({"v": 1, "id": id_, "ok": True, **fields})
 

@@ -28,6 +28,7 @@ from ark.message import (
     NOTICE,
     OUTCOME,
     PROPOSAL,
+    UNREADABLE,
     WORK,
     Envelope,
     Letter,
@@ -48,8 +49,6 @@ _FOLLOWING = (NOTICE, PROPOSAL)
 """The kinds that raise no epoch."""
 _PORTION = 512
 """At most so many of those that waited for their agent are taken in one commit, as of a mailbox in one round."""
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises for a stranger's bytes."""
 
 
 class _Outcome(msgspec.Struct, frozen=True):
@@ -221,7 +220,7 @@ class Stage:
         came = set()
         for each in self._stash:
             if each.kind == PROPOSAL:
-                with suppress(*_UNREADABLE):
+                with suppress(*UNREADABLE):
                     proposed = self._proposals.decode(each.payload)
                     came.add((proposed.number, proposed.arm))
         return came
@@ -540,7 +539,7 @@ class _Batch:
         stage = self._stage
         try:
             proposed = stage._proposals.decode(envelope.payload)
-        except _UNREADABLE:
+        except UNREADABLE:
             stage.dropped += 1  # whose it is cannot be told; what hangs on it is taken back when it is late
             return
         returned, taken = stage.trials.take(proposed, self._now_ns() / 1e9)

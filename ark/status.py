@@ -129,7 +129,8 @@ class StatusDocument(msgspec.Struct, kw_only=True):
         webhook: How the webhook stands; nil without one.
         outcomes: Outcomes by their status, over the life of the home; empty while the journal cannot be opened.
         violations: Those of them that the rule book itself denied.
-        refused: Attempts that were refused since the gateway's process began: unknown keys, forbidden operations.
+        refused: Attempts that were refused since the gateway's process began: unknown keys, forbidden operations,
+            and what own processes sent and nobody can read.
         events: Where the node publishes; nil where it does not answer.
         busy: Why the front door takes no signals now; nil where it does.
         rollout: The one under way, or that ended within ten minutes, as `deploy.status` has it; nil for none.

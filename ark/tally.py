@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ark.message import UNREADABLE
 from ark.meters import Exemplar, Meters
 from ark.metrics import EDGES, edges
 
@@ -249,12 +250,12 @@ def _read(outcome: bytes) -> _Outcome:
     """What can be read of an outcome: a field that makes no sense costs that field alone."""
     try:
         return _outcomes.decode(outcome)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         pass
     found = {}
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(*UNREADABLE):
         for name, raw in _fields.decode(outcome).items():
             if name in _each:
-                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                with suppress(*UNREADABLE):
                     found[name] = _each[name].decode(raw)
     return _Outcome(**found)

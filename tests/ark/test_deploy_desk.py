@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from ark.deploy_desk import DeployDesk, Order, Reply
-from ark.message import ORDER
+from ark.errors import MessageError
+from ark.message import ORDER, encode
 from ark.protocol import Request
 
 ROUTE: Any = ("client", b"1")
+
+
+def said(*of: Any) -> msgspec.Raw:
+    """What the deploy actor sends."""
+    return encode(Reply(*of))
 
 
 def told(reply: bytes) -> dict[str, Any]:
@@ -32,16 +39,16 @@ def test_a_reply_goes_to_whoever_asked_and_once() -> None:
     first, second = asked(desk), asked(desk, plan={"release": "ab"})
     assert first != second
     assert desk.take_orders() == []
-    route, reply = desk.replied(Reply(second, {"rollout": "r7"})) or (None, b"")
+    route, reply = desk.replied(said(second, {"rollout": "r7"})) or (None, b"")
     assert route == ROUTE
     assert (told(reply)["ok"], told(reply)["id"], told(reply)["rollout"]) == (True, 7, "r7")
-    assert desk.replied(Reply(second, {"rollout": "r7"})) is None
-    assert desk.replied(Reply(99)) is None
+    assert desk.replied(said(second, {"rollout": "r7"})) is None
+    assert desk.replied(said(99)) is None
 
 
 def test_an_error_comes_back_with_its_code_and_field() -> None:
     desk = DeployDesk()
-    _, reply = desk.replied(Reply(asked(desk), {}, "refused", "it is frozen", "plan.override")) or (None, b"")
+    _, reply = desk.replied(said(asked(desk), {}, "refused", "it is frozen", "plan.override")) or (None, b"")
     assert not told(reply)["ok"]
     error = told(reply)["error"]
     assert (error["code"], error["message"], error["field"]) == ("refused", "it is frozen", "plan.override")
@@ -55,7 +62,16 @@ def test_who_gets_no_answer_is_told_so_and_a_late_one_reaches_nobody() -> None:
     assert route == ROUTE
     assert "rollback --now" in told(reply)["error"]["message"]
     assert desk.overdue(9.0) == []
-    assert desk.replied(Reply(number)) is None
+    assert desk.replied(said(number)) is None
+
+
+@pytest.mark.parametrize("payload", [b"\xc1", b"\x80", b"\x91\x01", b"\x81\xa6number\xa1x", b"\x91" * 9_999])
+def test_a_reply_that_is_none_takes_nobodys_answer_away(payload: bytes) -> None:
+    desk = DeployDesk()
+    number = asked(desk)
+    with pytest.raises(MessageError):
+        desk.replied(msgspec.Raw(payload))
+    assert desk.replied(said(number, {"id_": 1})) is not None
 
 
 def test_no_more_are_taken_than_can_be_remembered() -> None:

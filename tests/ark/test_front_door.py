@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgpack
+import msgspec
 import psutil
 import pytest
 import zmq
 
+from ark import message
 from ark.blackbox import read
 from tests.ark.wire_client import SIGNAL, Wire
 from tests.node import ECHO, Node, node, wait_until
@@ -481,3 +484,20 @@ def test_a_client_that_floods_starves_nobody(door: Wire, listed: Node) -> None:
             each.join()
     assert slowest < 2.0
     assert most - before < 150 * MIB
+
+
+@pytest.mark.parametrize("kind", [message.OUTCOME, message.HELD, message.EVENT, message.REPLY])
+def test_what_a_process_of_the_node_sends_and_nobody_can_read_is_counted_and_dropped(
+    listed: Node, door: Wire, kind: int
+) -> None:
+    before = listed.status()["refused"]
+    frames = [b"\xff" * 9, message.pack([message.Envelope(kind, "t", "A", 1, 1, 1, msgspec.Raw(b"\xa1\xff"))])]
+    with zmq.Context() as context, context.socket(zmq.PUSH) as inside:
+        inside.setsockopt(zmq.LINGER, 5_000)
+        inside.connect(listed.home.mailbox("gateway"))
+        for frame in frames:
+            inside.send(frame)
+        wait_until(lambda: listed.status()["refused"] == before + len(frames), "both are counted")
+    log = listed.home.logs / "supervision.log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any(each["event"] == "refused" and each["why"] == "unreadable" and each["reason"] for each in lines)

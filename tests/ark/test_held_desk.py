@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ark import protocol
 from ark.door import DEADLINE, UNANSWERED
-from ark.errors import RequestError
+from ark.errors import MessageError, RequestError
 from ark.held_desk import HeldDesk
 from ark.protocol import Code, Request
 from tests.ark.doors import NOW, UNTIL, accept, asking, end, open_door, packed, plain
@@ -170,3 +171,19 @@ def test_a_word_without_its_signal_a_reason_or_a_person_is_invalid(
     error = room.refused(**{"trace_id": room.hold(), **fields})
     assert (error.code, error.field) == (Code.INVALID, field)
     assert len(room.door.held) == 1
+
+
+@pytest.mark.parametrize("payload", [b"\xc1", b"\x80", b"\x91" * 9_999])
+def test_an_outcome_or_a_question_that_cannot_be_read_leaves_its_signal_under_way(
+    room: Room, payload: bytes
+) -> None:
+    trace_id = accept(room.door)
+    asked = msgspec.structs.replace(asking(trace_id), payload=msgspec.Raw(payload))
+    nobodys = msgspec.structs.replace(asking(trace_id), spans=())
+    for envelope in (asked, nobodys, asking(trace_id, until=float("nan")), asking(trace_id, until=float("inf"))):
+        with pytest.raises(MessageError):
+            room.desk.hold(envelope, NOW)
+    with pytest.raises(MessageError):
+        room.door.finish(asked, NOW)
+    assert (room.door.unfinished, room.door.held, room.door.settle()) == (1, [], [])
+    assert [each.status for each in end(room.door, trace_id)] == ["executed"]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ark.errors import MessageError
 from ark.log import Log
 from ark.news import News
 
@@ -73,3 +74,25 @@ def test_of_a_flood_all_is_published_and_fifty_a_second_are_logged(news: News, p
     assert [line["number"] for line in logged(path)] == list(range(50))
     news.relay(event(number=80), T + 1)
     assert logged(path)[-1]["number"] == 80
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"\xc1",
+        b"\x80",
+        b"\x90",
+        msgspec.msgpack.encode({"kind": 7}),
+        b"\x82\xa4kind\xa1x\xa1y\xa1\xff",
+        b"\x82\xa4kind\xa1x\xa1y" + b"\x91" * 9_999,
+    ],
+)
+def test_what_is_no_event_reaches_nobody(news: News, path: Path, event: bytes) -> None:
+    with pytest.raises(MessageError):
+        news.relay(event, T)
+    assert (news.take(), logged(path)) == ([], [])
+
+
+def test_an_events_field_may_have_any_name(news: News, path: Path) -> None:
+    news.relay(event(self="me"), T)
+    assert logged(path)[0]["self"] == "me"
