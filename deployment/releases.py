@@ -229,7 +229,7 @@ def build(
     """
     fields = {**source.known, **(manifest.fields_of(source.declaration, where) if source.declaration else {})}
     stated = {**fields, **(said or {})}
-    if said and "agents" in said and "migrations" not in fields:
+    if said and "agents" in said and "migrations" not in stated:
         stated["migrations"] = dict.fromkeys(said["agents"], manifest.RESTART)
     if not source.declaration and "agents" not in stated:
         raise ReleaseError(

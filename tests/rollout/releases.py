@@ -47,6 +47,22 @@ class Planted(Installed):
             {fault}
         return answer
 """
+_MIGRATIONS = """
+
+class Keeping(Planted):
+    def handle(self, message, context):
+        if {trigger}:
+            context.state.set("windows", context.state.get("windows", 0) + 1, "one more")
+        return super().handle(message, context)
+
+
+def up(keys):
+    return {{"windows" if key == "window" else key: value for key, value in keys.items()}}
+
+
+def down(keys):
+    return {{"window" if key == "windows" else key: value for key, value in keys.items()}}
+"""
 _AGENTS = {
     "joey": ("actors.joey", "Joey"),
     "hrm": ("actors.hrm", "HRM"),
@@ -99,6 +115,7 @@ def plant(
     version: str = "2.0.0",
     shared: bool = False,
     changes: tuple[dict[str, Any], ...] = (),
+    migrates: bool = False,
 ) -> str:
     """Build a release of one agent with a fault; gives its digest.
 
@@ -110,10 +127,12 @@ def plant(
         version: Its version.
         shared: Whether it is built over the code of `BOTH`.
         changes: What its manifest declares.
+        migrates: Whether it renames the key `window` of what the agent keeps to `windows`, and writes it where it
+            decides alone, once its trigger is pulled.
     """
     module, name = ("tests.rollout.shared_joey", "Joey") if shared else _AGENTS[role]
     body = FAULTS[fault].strip().replace("\n", "\n            ")
-    code = _CODE.format(
+    code = (_CODE + (_MIGRATIONS if migrates else "")).format(
         module=module,
         name=name,
         version=version,
@@ -127,7 +146,10 @@ def plant(
     )
     folder.mkdir(parents=True)
     (folder / "planted.py").write_text(code)
-    said = {"name": "planted", "version": version, "agents": {role: "planted:Planted"}}
+    said: dict[str, Any] = {"name": "planted", "version": version, "agents": {role: "planted:Planted"}}
+    if migrates:
+        said["agents"] = {role: "planted:Keeping"}
+        said["migrations"] = {role: {"up": "planted:up", "down": "planted:down"}}
     if changes:
         said["changes"] = [dict(each, agent=role) for each in changes]
     release, _ = build(home, from_folder(Path(folder)), said=said, key=None, by="tests", at=time.time())

@@ -7,9 +7,14 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 
+from ark.migration import MARK, release_of_keys
+from ark.state import open_core
+from deployment.releases import in_use
 from tests.node import wait_until
 from tests.rollout.faults import LONG, UNCOMPARED, Planted, Row, first_live, play, traffic_after
 from tests.rollout.flips import flip
@@ -57,6 +62,35 @@ def test_a_good_release_becomes_permanent_and_can_be_undone(played: Rollouts) ->
     played.ask("deploy.undo", reason="the test goes on")
     assert played.finish()["state"] == "rolled_back"
     wait_until(lambda: played.is_clean({"joey": ""}), "joey runs what is installed", 30.0)
+
+
+def test_what_a_release_made_of_the_state_is_undone_with_it(played: Rollouts) -> None:
+    def kept() -> dict[str, Any]:
+        return {each.key: each.value for each in core.entries("joey")}
+
+    def runs(release: str) -> None:
+        wait_until(lambda: played.is_clean({"joey": release}), "joey runs it", 30.0)
+
+    trigger = played.trigger()
+    with closing(open_core(played.home)) as core:
+        core.set("joey", "window", 7, requester="ada")
+        release = played.plant("joey", "good", trigger=str(trigger), migrates=True)
+        played.start("joey", release)
+        document = played.finish()
+        assert document["state"] == "permanent", document["last"]
+        runs(release)
+        assert (kept()["windows"], release_of_keys(kept()[MARK])) == (7, release)
+
+        trigger.touch()
+        wait_until(lambda: kept()["windows"] > 20, "joey keeps another value")
+        assert "joey: its state" in in_use(played.home)[release]
+        played.ask("deploy.undo", reason="the test goes on")
+        assert played.finish()["state"] == "rolled_back"
+        runs("")
+        assert kept() == {"window": 7}
+        assert any("migrated down from" in each.reason for each in core.history("joey", MARK))
+        began = time.time()
+        wait_until(lambda: played.decided("joey", began), "joey decides")
 
 
 def test_without_a_living_deploy_actor_the_canary_has_no_traffic_after_the_lease(played: Rollouts) -> None:
