@@ -498,6 +498,9 @@ class Operation:
 
     def _record(self, order: Order, subject: str, details: dict[str, Any]) -> None:
         """Keep who did what, for the ledger."""
+        note = self._note
+        if note is not None and order.op in _UNDO and (order.by, order.reason) == (note.by, note.reason):
+            return  # who did not wait for the answer went by the files, which is kept already
         done = interventions.Done(order.op, order.by, subject, order.reason, details)
         interventions.record_all(self._home, [done], patience_s=_RECORD_S)
 

@@ -482,6 +482,16 @@ def by_files(bench: Bench, to: str = "") -> None:
     emergency.go_back(bench.home, note)
 
 
+def test_a_rollback_that_was_also_asked_for_in_vain_is_kept_once(bench: Bench) -> None:
+    bench.keep("r1", "stage", settled=False, share=10.0)
+    bench.begin()
+    bench.look()
+    by_files(bench)
+    assert not bench.ask("rollback", by="eve", reason="wrong sizes").code
+    assert not bench.ask("deploy.abort", by="ben").code
+    assert [each.by for each in interventions.read(bench.home)] == ["eve", "ben"]
+
+
 def test_an_idle_deploy_actor_obeys_the_note_by_itself(bench: Bench) -> None:
     bench.keep("r1", "permanent")
     bench.make_permanent(joey=NEW)
