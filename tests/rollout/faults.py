@@ -63,8 +63,8 @@ class Row(NamedTuple):
 
 
 _DIFFERENT = "decided"
-_NOISY = {"judge": {"noisy": ["joey"]}}
-"""So that only more differences than the agent has from itself can tell."""
+_NOISY = {"shadow_s": 30.0, "judge": {"noisy": ["joey"]}}
+"""So that only more differences than the agent has from itself can tell, while it decides everything itself."""
 UNCOMPARED = {"judge": {"observe_only": ["pairs.different", "pairs.denied"]}}
 """So that only the agent's own process can tell."""
 
