@@ -1,10 +1,12 @@
-"""Starts nodes by forking, for tests.
+"""Starts nodes and commands by forking, for tests.
 
-Each `ark-run` of its own would import the same modules again, which is half of what the start of a node costs.
+Each of its own would import the same modules again, which is half of what the start of a node costs, and nearly all
+that a command does.
 
 `tests.node` runs it as a script. Its arguments are two descriptors: a socket to listen on, and the end of a pipe
 whose other end closes when the process is gone that started it; then it ends, too. Who connects sends one line of
-JSON with `argv`, `environment` and `output`, gets the pid of the process, and its exit code when it has ended.
+JSON with `argv`, `environment`, and the files `input`, `output` and `errors`. The answer is the pid of the process,
+and its exit code when it has ended.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from importlib.metadata import entry_points
 
 MODULES = (
     "zmq",
@@ -28,8 +31,9 @@ MODULES = (
     "ark.agent_worker",
     "ark.gateway",
     "ark.exporter",
+    "supervisor.cli",
 )
-"""What `ark-run start` imports before its first fork, and no agent."""
+"""What `ark-run start` imports before its first fork, and no agent; and what commands do."""
 
 
 def serve(listener: socket.socket, parent: int) -> list[str] | None:
@@ -71,12 +75,11 @@ def serve(listener: socket.socket, parent: int) -> list[str] | None:
 def become(request: dict[str, object]) -> None:
     """Make this process as a shell would have started it."""
     os.setsid()
-    output = os.open(str(request["output"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    os.close(output)
-    os.close(null)
+    to_write = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    for target, name, flags in ((0, "input", os.O_RDONLY), (1, "output", to_write), (2, "errors", to_write)):
+        descriptor = os.open(str(request[name]), flags, 0o644)
+        os.dup2(descriptor, target)
+        os.close(descriptor)
     environment = request["environment"]
     assert isinstance(environment, dict)
     os.environ.clear()
@@ -86,22 +89,25 @@ def become(request: dict[str, object]) -> None:
 
 
 def main() -> int:
-    """Serve; in a process that was forked, be `ark-run`."""
+    """Serve; in a process that was forked, be the command."""
     del sys.path[0]  # the folder of this file, which no node has there
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     for name in MODULES:
         importlib.import_module(name)
+    for command in entry_points(group="ark.commands"):
+        command.load()
     from setproctitle import getproctitle, setproctitle
 
     getproctitle()  # which finds its room now: it cannot any more once the environment is another one
     argv = serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     if argv is None:
         return 0
-    from ark.cli import main as ark_run
+    import ark.cli
+    import supervisor.cli
 
     sys.argv = argv
     setproctitle(" ".join(argv))
-    return ark_run()
+    return {"ark-run": ark.cli.main, "supervisor": supervisor.cli.main}[os.path.basename(argv[0])]()
 
 
 if __name__ == "__main__":

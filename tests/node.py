@@ -115,16 +115,29 @@ class Forked:
     """A process that was forked by `tests.fork_server`, as far as tests use what `subprocess.Popen` has.
 
     Args:
-        command: The command line, `ark-run` first.
+        command: The command line, `ark-run` or `supervisor` first.
         environment: All of its variables.
-        output: What it says is added to this file.
+        output, errors: What it says is added to these files; what are errors to the same one where absent.
+        input: What it reads; nothing where absent.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], output: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        output: Path,
+        errors: Path | None = None,
+        input: Path | None = None,
+    ) -> None:
         self.returncode: int | None = None
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(_fork_server())
-        request = {"argv": command, "environment": environment, "output": str(output)}
+        files = {"input": input or os.devnull, "output": output, "errors": errors or output}
+        request = {
+            "argv": command,
+            "environment": environment,
+            **{name: str(path) for name, path in files.items()},
+        }
         self._connection.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._connection.makefile()
         self.pid = int(self._answers.readline())
@@ -160,6 +173,40 @@ class Forked:
     def terminate(self) -> None:
         """Ask it to end."""
         self.send_signal(signal.SIGTERM)
+
+
+def run(
+    command: list[str], input: str | None = None, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of ARK's commands, at most for a minute.
+
+    Args:
+        command: The command line, with the program's whole path.
+        input: What it reads; nothing where absent.
+        environment: All of its variables; those of this process where absent.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    if not FORKS or _loading(environment) != _LOADING:
+        return subprocess.run(
+            command,
+            env=environment,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    with tempfile.TemporaryDirectory(prefix="ark-run-") as folder:
+        output, errors, read = (Path(folder) / name for name in ("output", "errors", "input"))
+        read.write_text(input or "")
+        forked = Forked(command, environment, output, errors, read)
+        try:
+            code = forked.wait(60)
+        except subprocess.TimeoutExpired:
+            forked.kill()
+            raise
+        return subprocess.CompletedProcess(command, code, output.read_text(), errors.read_text())
 
 
 @cache
@@ -253,15 +300,7 @@ class Node:
     def run(self, *command: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of ARK's commands over this node's home."""
         program, *rest = command
-        return subprocess.run(
-            [str(BIN / program), *rest, "--home", str(self.home.path)],
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run([str(BIN / program), *rest, "--home", str(self.home.path)], input)
 
     def pids(self) -> list[int]:
         """Every process that belongs to this node: it holds the lock, or the home stands in its command line.

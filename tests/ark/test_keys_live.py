@@ -31,6 +31,7 @@ from ark.protocol import OPERATIONS, Role
 from tests.ark.wire_client import SIGNAL, Wire
 from tests.javascript import PACKAGES, needs_node
 from tests.node import BIN, ECHO, ROOT, Node, comes_back, node, wait_until
+from tests.node import run as run_command
 
 GUARDED = ECHO + "\n[gateway]\ncurve = true\n"
 
@@ -406,15 +407,7 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command as it is typed on another machine: without the node's home."""
     program, *rest = command
     kept = {key: value for key, value in os.environ.items() if not key.startswith("ARK_")}
-    return subprocess.run(
-        [str(BIN / program), *rest],
-        env={**kept, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command([str(BIN / program), *rest], environment={**kept, **environment})
 
 
 def test_the_commands_reach_a_node_elsewhere(guarded: Node, keys: Keys, tmp_path: Path) -> None:
