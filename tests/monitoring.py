@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import urllib.error
@@ -41,6 +42,8 @@ def run_tool(*command: str | Path, input: str | None = None) -> str:
         text=True,
         timeout=120,
         check=False,
+        # Go collects garbage less often: for processes of two seconds that is a sixth of their work.
+        env={**os.environ, "GOGC": "400"},
     )
     assert ran.returncode == 0, f"{' '.join(map(str, command))}\n{ran.stdout}{ran.stderr}"
     return ran.stdout

@@ -23,8 +23,8 @@ from tests.node import ROOT
 from tests.promises import figures_agree
 from tests.worlds import database, digest, live, live_with_letters
 
-SEEDS = 100
-PORTION = 25
+SEEDS = 60
+PORTION = 15
 COUNTED_SEEDS = 8
 SOAK_SEEDS = 200_000
 ENOUGH_TO_FIND = 400

@@ -18,8 +18,8 @@ from ark.simulator import Faults, Report, Simulation
 from ark.stage import Stage
 from tests.echo_agents import First, Passed
 
-SEEDS = 80
-PORTION = 20
+SEEDS = 60
+PORTION = 15
 SOAK_SEEDS = 50_000
 ENOUGH_TO_FIND = 400
 SIGNALS = 12

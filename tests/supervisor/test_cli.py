@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -180,7 +182,8 @@ def test_watching_goes_on_until_interrupted_and_through_an_absence(
         if len(naps) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("supervisor.cli.time.sleep", sleep)
+    # Its own, since threads of tests before this one may nap, too.
+    monkeypatch.setattr(cli, "time", SimpleNamespace(sleep=sleep, time=time.time, monotonic=time.monotonic))
     arguments = ["--home", str(home.path), *(["--json"] if as_json else [])]
     assert run(monkeypatch, node, "status", "--watch", *arguments) == cli.EXIT_DEGRADED
     shown = capsys.readouterr().out
