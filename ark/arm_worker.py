@@ -22,7 +22,7 @@ from ark.config import Config
 from ark.context import StageContext
 from ark.control import Control, Duty
 from ark.equipment import Equipment, load_agent
-from ark.errors import AgentError, BootError
+from ark.errors import AgentError, BootError, MessageError
 from ark.flags import Body
 from ark.home import Home
 from ark.logger import of_process
@@ -203,6 +203,8 @@ class ArmWorker:
                 batch = unpack(self._inbox.recv(zmq.NOBLOCK))
             except zmq.Again:
                 break
+            except MessageError:  # nothing of it was asked; the role decides where no answer comes
+                continue
             answers, began = [], time.monotonic()
             for envelope in batch:
                 if envelope.kind != TRIAL:

@@ -18,7 +18,9 @@ from ark.blackbox import BlackBox
 from ark.config import Config
 from ark.control import Control, Duty
 from ark.deploy_desk import Order, Reply
+from ark.errors import MessageError
 from ark.home import Home
+from ark.log import Log
 from ark.message import ORDER, REPLY, Envelope, encode, unpack
 from ark.wire import Outbox, mailbox
 
@@ -48,6 +50,7 @@ class DeployerWorker:
         self._operation: Operation | None = None
         self._tree: list[dict[str, Any]] = []
         self._handled = 0
+        self._told_unreadable = False
 
     def prepare(self) -> None:
         """Take up what an earlier process left."""
@@ -99,10 +102,27 @@ class DeployerWorker:
     def _take(self) -> None:
         with suppress(zmq.Again):
             while True:
-                for envelope in unpack(self._inbox.recv(zmq.NOBLOCK)):
-                    if envelope.kind == ORDER:
-                        self._handled += 1
-                        self._operate().take(msgspec.msgpack.decode(envelope.payload, type=Order))
+                frame = self._inbox.recv(zmq.NOBLOCK)
+                try:
+                    orders = [
+                        msgspec.msgpack.decode(envelope.payload, type=Order)
+                        for envelope in unpack(frame)
+                        if envelope.kind == ORDER
+                    ]
+                except (MessageError, msgspec.DecodeError) as error:
+                    self._tell_unreadable(str(error))
+                    continue
+                for order in orders:
+                    self._handled += 1
+                    self._operate().take(order)
+
+    def _tell_unreadable(self, reason: str) -> None:
+        """Once in a process's life: what an arm runs is foreign code, which could fill the log."""
+        if not self._told_unreadable:
+            self._told_unreadable = True
+            words = {"name": self._duty.name, "why": "unreadable", "reason": reason[:200]}
+            Log(self._home.logs / "supervision.log").write("refused", **words)
+            self._control.say(say="event", kind="refused", fields=words)
 
     def _reply(self, reply: Reply) -> None:
         self._gateway.send([Envelope(REPLY, self._duty.name, "", 0, 0, 0, encode(reply))])

@@ -12,9 +12,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+import zmq
 
 from ark import interventions
 from ark.cli import main
+from ark.message import ORDER, Envelope, pack
 from supervisor.rendering import status_lines
 from tests.node import Node, node, wait_until
 
@@ -91,6 +93,19 @@ def test_a_mistake_is_one_clear_line(tell: Desk) -> None:
         assert out.count("\n") == 1
     for action in ("status", "history"):
         assert tell("deploy", action) == "nothing was ever rolled out here\n"
+
+
+def test_a_frame_that_nobody_can_read_does_not_end_the_deploy_actor(busy: Node, tell: Desk) -> None:
+    before = busy.child("deployer")["pid"]
+    with zmq.Context() as context, context.socket(zmq.PUSH) as inside:
+        inside.connect(busy.home.mailbox("deployer"))
+        order = Envelope(ORDER, "joey.canary", "", 0, 0, 0, b"\xc1")
+        for frame in (b"\xc1", pack([order])):
+            inside.send(frame)
+        tell("deploy", "status")
+    log = busy.home.logs / "supervision.log"
+    wait_until(lambda: "unreadable" in log.read_text(), "it is told")
+    assert busy.child("deployer")["pid"] == before
 
 
 def test_who_watches_sees_each_step_and_how_it_ends(busy: Node, tell: Desk) -> None:
