@@ -44,6 +44,11 @@ class Listener:
                 return [line for _, line in self.heard]
             self.heard += [(time.monotonic(), line) for line in message.splitlines()]
 
+    def status(self) -> str:
+        """What it was told last of how the node is; empty before."""
+        told = [line.removeprefix("STATUS=") for line in self.lines() if line.startswith("STATUS=")]
+        return told[-1] if told else ""
+
     def times(self, line: str) -> list[float]:
         self.lines()
         return [at for at, each in self.heard if each == line]
@@ -197,7 +202,7 @@ def test_a_node_says_ready_when_it_is_and_gives_signs_of_life_until_it_stops(
         one.run("ark-run", "halt", "--reason", "a test")
         wait_until(lambda: any("HALTED: a test" in line for line in there.lines()), "the status says halted")
         one.run("ark-run", "resume", "--reason", "a test")
-        wait_until(lambda: there.lines() and "STATUS=the tree is up" in there.lines()[-3:], "the status says well")
+        wait_until(lambda: there.status() == "the tree is up", "the status says well")
 
         one.stop()
         assert there.lines().count("STOPPING=1") == there.lines().count("READY=1") == 1
@@ -219,7 +224,7 @@ def test_signs_of_life_stop_while_the_root_is_stuck_and_come_back_with_a_new_one
         before = [at for at in there.times("WATCHDOG=1") if at < found_at]
         assert found_at - before[-1] > 0.8
 
-        wait_until(lambda: "STATUS=the tree is up" in there.lines()[-3:], "the tree is up again")
+        wait_until(lambda: there.status() == "the tree is up", "the tree is up again")
         back_at = time.monotonic()
         wait_until(lambda: any(at > back_at for at in there.times("WATCHDOG=1")), "signs of life are back")
         assert there.lines().count("READY=1") == 1
