@@ -15,8 +15,7 @@ from tests.live.desk import PULLBACK, events, judged, order_of, orders_sent, res
 from tests.node import Node, node, wait_until
 
 AT_ONCE_S = 5.0
-"""It takes a tenth of a second; on a busy machine each process between waits for its turn."""
-"""So soon no entry works any more."""
+"""So soon no entry works any more, also where other tests keep the machine busy and each process between waits."""
 
 
 class Stream(threading.Thread):
