@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["make_file", "replace_file"]
+__all__ = ["make_file", "replace_file", "settle"]
 
 
 def make_file(path: Path, content: bytes) -> None:
@@ -22,7 +22,7 @@ def make_file(path: Path, content: bytes) -> None:
         os.link(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)
-    _settle(path.parent)
+    settle(path.parent)
 
 
 def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
@@ -44,7 +44,7 @@ def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
         fresh.unlink(missing_ok=True)
         raise
     if durable:
-        _settle(path.parent)
+        settle(path.parent)
 
 
 def _write(path: Path, content: bytes, *, durable: bool) -> None:
@@ -56,8 +56,12 @@ def _write(path: Path, content: bytes, *, durable: bool) -> None:
             os.fsync(descriptor)
 
 
-def _settle(folder: Path) -> None:
-    """Have the names in a folder survive a power cut."""
+def settle(folder: Path) -> None:
+    """Have the names in a folder survive a power cut.
+
+    Raises:
+        OSError: It cannot be opened, or the disk says no.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

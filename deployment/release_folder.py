@@ -25,6 +25,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from ark.files import settle
 from ark.home import Home
 from deployment import content
 from deployment.content import CODE, File, ReleaseError
@@ -44,7 +45,6 @@ __all__ = [
     "partial",
     "place_of",
     "read_admission",
-    "settle",
     "size",
     "write",
 ]
@@ -232,15 +232,6 @@ def _refuse_writable(mode: int, place: Path, path: str) -> None:
             hint=f"chmod -R a-w {place}, and ask who made it so",
             field=path,
         )
-
-
-def settle(folder: Path) -> None:
-    """Have a folder's own entries on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def partial(home: Home) -> Path:

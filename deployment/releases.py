@@ -22,6 +22,7 @@ import ark
 from ark.equipment import INSTALLED as FROM_PACKAGE
 from ark.equipment import Equipment, permanent_releases
 from ark.errors import JournalError, RoutingError
+from ark.files import settle
 from ark.home import Home
 from ark.journal import open_for_reading
 from ark.migration import MARK, release_of_keys
@@ -497,7 +498,7 @@ def _take_in(home: Home, bundle: Bundle, admission: Admission, digest: str) -> t
                 _renew(home, digest, bundle, admission)
             else:
                 release_folder.write(home, bundle, admission).rename(place)
-                release_folder.settle(place.parent)
+                settle(place.parent)
     except OSError as error:
         raise ReleaseError(
             f"cannot write {error.filename or home.path / 'releases'}: {error.strerror or error}",
@@ -522,7 +523,7 @@ def _renew(home: Home, digest: str, bundle: Bundle, admission: Admission) -> Non
     fresh = release_folder.write(home, bundle, admission)
     place.rename(aside)
     fresh.rename(place)
-    release_folder.settle(place.parent)
+    settle(place.parent)
     release_folder.delete(aside)
 
 
