@@ -433,7 +433,6 @@ class Operation:
                 self._log.info("rollout", **words, share=entry.share, evidence=entry.evidence)
                 self._say_up(say="event", kind="rollout", fields={**words, "share": entry.share})
             else:
-                self._log.error("rollout_trouble", text=effect.text)
                 self._alarm(effect.text)
 
     def _alarm(self, text: str) -> None:
