@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import random
 import select
 import signal
 import socket
 import sys
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 MODULES = (
     "zmq",
@@ -32,8 +36,13 @@ MODULES = (
     "ark.gateway",
     "ark.exporter",
     "supervisor.cli",
+    "thespian.system.multiprocTCPBase",
+    "supervisor.tree",
+    "supervisor.watchdog",
+    "deployment.deployer",
 )
-"""What `ark-run start` imports before its first fork, and no agent; and what commands do."""
+"""What `ark-run start` imports before its first fork, and no agent; what commands do; and what only the forked
+processes of a node import, each for itself."""
 
 
 def serve(listener: socket.socket, parent: int) -> list[str] | None:
@@ -88,6 +97,28 @@ def become(request: dict[str, object]) -> None:
     random.seed()
 
 
+def leave(program: Callable[[], int]) -> NoReturn:
+    """Run a program, and end with its exit code as soon as what it said is written.
+
+    An interpreter that ends takes everything apart that was ever imported. Here that is much, and all of it must be
+    copied first since it is shared with who forked: ten times the work of a command.
+    """
+    code: object = 1
+    try:
+        code = program()
+    except SystemExit as end:
+        code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    finally:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def main() -> int:
     """Serve; in a process that was forked, be the command."""
     del sys.path[0]  # the folder of this file, which no node has there
@@ -107,7 +138,7 @@ def main() -> int:
 
     sys.argv = argv
     setproctitle(" ".join(argv))
-    return {"ark-run": ark.cli.main, "supervisor": supervisor.cli.main}[os.path.basename(argv[0])]()
+    leave({"ark-run": ark.cli.main, "supervisor": supervisor.cli.main}[os.path.basename(argv[0])])
 
 
 if __name__ == "__main__":
