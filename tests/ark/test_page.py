@@ -18,6 +18,7 @@ import pytest
 from tests.chromium import Browser, Page, chromium, needs_chromium
 from tests.node import PATIENT, ROOT, Node, node, wait_until
 from tests.picture import with_few_colours
+from tests.rollout.releases import plant
 
 pytestmark = [needs_chromium, pytest.mark.browser]
 
@@ -25,6 +26,15 @@ SCREENSHOT = os.environ.get("ARK_SCREENSHOT", "")
 """Where the README's picture goes, relative to the repository; empty: nowhere."""
 CONFIG = f"{PATIENT}max_violations_per_min = 100000\n" + ("" if SCREENSHOT else "[slo]\nlatency_ms = 600000\n")
 """The demo's bars are denied by the dozen, and wait before whom these tests isolate: no faults to be shown here."""
+STEPS_BY_HAND = {
+    "stages": [50, 100],
+    "shadow_s": 600.0,
+    "baseline_s": 600.0,
+    "stage_s": 600.0,
+    "signals": 0,
+    "judge": {"late_allowed": 0.9, "late_limit": 0.95},
+}
+"""A rollout that takes no step but when it is told to, and holds for nobody's lateness: the machine may be busy."""
 LARGE = {
     "symbol": "KO",
     "direction": "long",
@@ -492,6 +502,76 @@ def test_a_lost_connection_is_shown_as_such_and_so_is_its_return(only_tab: Page,
 
     assert [each for each in only_tab.complaints if "ERR_" not in each] == []
     only_tab.complaints.clear()
+
+
+def test_a_real_rollout_is_shown_as_it_goes_and_obeys_the_keyboard(page: Page, tree: Node) -> None:
+    pytest.importorskip("cyclonedx", reason="python -m pip install 'ark-runtime[releases]'")
+
+    def shows(title: str) -> None:
+        page.wait(f"document.querySelector('#rollout h2').textContent === 'Rollout: {title}'", title)
+
+    def pressed(word: str, title: str) -> None:
+        """Press a button of the rollout, reached with the tab key alone, give a reason, and see what comes of it."""
+        reached = f"document.activeElement.dataset.word === {json.dumps(word)}"
+        for _ in range(100):
+            if page.evaluate(reached):
+                break
+            page.press("Tab")
+        assert page.evaluate(reached), f"the tab key does not lead to {word}"
+        page.press("Enter")
+        page.wait("document.querySelector('#act-dialog').open", "it asks for a reason")
+        page.write(f"to see {word}")
+        page.press("Enter")
+        page.wait("!document.querySelector('#act-dialog').open", "it is done", within_s=15.0)
+        shows(title)
+
+    def ready() -> None:
+        holds = "document.querySelector('#rollout .holds').textContent"
+        page.wait(f"!{holds}.includes('ready and in force')", "its arms are there")
+
+    def told(code: int) -> tuple[str, str | None]:
+        done = tree.run("ark-run", "deploy", "status", "--json")
+        assert done.returncode == code, done
+        document = json.loads(done.stdout)
+        return document["state"], document["under"]
+
+    release = plant(tree.home, "joey", "good")
+    plan = {"roles": {"joey": release}, "settings": STEPS_BY_HAND, "override": "nothing is measured here"}
+    with tree.client() as client:
+        client.request("deploy.start", plan=plan)
+    shows("shadow")
+    page.wait("probe.processes()['joey.canary']?.Version === '2.0.0'", "its arms are there")
+    assert f"joey from the installed package to {release[:12]}" in page.evaluate(
+        "document.querySelector('#rollout .what').textContent"
+    )
+    buttons = "[...document.querySelectorAll('#rollout .tools button')].filter((each) => each.checkVisibility())"
+    assert page.evaluate(f"{buttons}.length") == 0
+    page.click("#operate")
+    page.write(token_of(tree, "ada"))
+    page.press("Enter")
+    page.wait("document.querySelector('#operate').textContent.endsWith('ada')", "ada operates the node")
+    assert page.evaluate(f"{buttons}.map((each) => each.textContent)") == ["Pause", "Promote", "Abort"]
+
+    pressed("pause", "paused in shadow")
+    assert told(3) == ("paused", "shadow")
+    assert page.evaluate("document.activeElement.textContent") == "Resume"
+    pressed("resume", "shadow")
+    assert told(0) == ("shadow", None)
+    ready()
+    pressed("promote", "baseline")
+    ready()
+    pressed("promote", "stage, 50 %")
+    shown = "document.querySelector('#rollout .evidence').textContent"
+    page.wait(f"{shown}.includes('decided differently')", "the evidence of both is shown")
+    pressed("abort", "rolled back")
+    assert told(0) == ("rolled_back", None)
+    assert page.evaluate(f"{buttons}.length") == 0
+    page.wait("!('joey.canary' in probe.processes())", "its arms are gone")
+    page.wait("document.title.startsWith('All is well')", "all is well again")
+    acts = json.loads(tree.run("ark-run", "audit", "acts", "--json").stdout)
+    assert [(each["act"], each["reason"]) for each in acts if each["by"] == "ada"] == [
+        (f"deploy.{word}", f"to see {word}") for word in ("pause", "resume", "promote", "promote", "abort")
+    ]
 
 
 COUNTED = {"trials": 40, "signals": 40, "denied": 3, "failed": 0, "late": 0, "slow": 1, "broken": 0}
