@@ -511,7 +511,7 @@ def test_a_real_rollout_is_shown_as_it_goes_and_obeys_the_keyboard(page: Page, t
         page.wait(f"document.querySelector('#rollout h2').textContent === 'Rollout: {title}'", title)
 
     def pressed(word: str, title: str) -> None:
-        """Press a button of the rollout, reached with the tab key alone, give a reason, and see what comes of it."""
+        """Reach a button of the rollout with the tab key alone, press it, give a reason, and see what comes."""
         reached = f"document.activeElement.dataset.word === {json.dumps(word)}"
         for _ in range(100):
             if page.evaluate(reached):
