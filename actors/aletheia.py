@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from actors.interventions import Clerk
 from actors.ledger import Entry, Ledger, outcome
 from actors.messages import Case, Outcome
 from actors.truth import TruthMap, truths
-from ark.agent import Agent, Context, Durability
+from ark.agent import MOST_RECORDED, Agent, Context, Durability
 from ark.errors import JournalError, ProposalError
 from ark.message import Letter, Span
 
@@ -62,6 +63,7 @@ class Aletheia(Agent[Case]):
         self._ledger = Ledger(context.database)
         self._truths = TruthMap(context.database, context.agent)
         self._clerk = Clerk(context.database, self._ledger)
+        self._newest: deque[tuple[str, Passed]] = deque(maxlen=MOST_RECORDED)
         self._trouble = ""
         self._take_acts(context)
         context.count("ark_audit_disagreements_total", 0)
@@ -117,6 +119,11 @@ class Aletheia(Agent[Case]):
             raise ProposalError(f"it says `{proposal.status}` of a signal that was `{own.status}`")
         return self._write_down(message, proposal, context)
 
+    def recorded(self, most: int, context: Context) -> list[tuple[str, str, Passed]]:
+        """The newest cases since this process began; the ledger keeps how they ended, and not all of them."""
+        newest = list(self._newest)[-most:]
+        return [(trace_id, passed.case.signal.symbol, passed) for trace_id, passed in newest]
+
     def proposed(self, answer: Any) -> Audit:
         """The audit behind an outcome."""
         return Audit(answer.audit["complete"], list(answer.audit["disagreements"]), answer.status, answer.reason)
@@ -124,6 +131,7 @@ class Aletheia(Agent[Case]):
     def _write_down(self, message: Case, found: Audit, context: Context) -> Outcome:
         status = found.status
         at = context.now()
+        self._newest.append((context.trace_id, Passed(message, context.spans)))
         for truth in truths(message):
             self._truths.put(truth, at)
         execution = message.execution

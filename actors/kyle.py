@@ -7,7 +7,9 @@ figures. Shown a bar (`observe`), he makes a trade signal of it where the market
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -20,6 +22,7 @@ from actors.settings import read
 from actors.window import SIZE, USUAL_BARS, Row, Window
 from ark.agent import Agent, Context, Durability
 from ark.errors import ProposalError
+from ark.journal import Journal
 from ark.signal import Bar, Signal
 
 __all__ = ["Kyle", "KyleSettings", "notable"]
@@ -36,6 +39,7 @@ ANOMALY_MOVE, ANOMALY_VOLUME = 0.01, 2.0
 FEED = "bars"
 """The name of what brings the bars, whoever sends them, in the metrics."""
 
+_cases = msgspec.msgpack.Decoder(Case)
 _NO_BARS = Window()
 """For a symbol of which nothing is known; nobody adds a bar to it."""
 
@@ -213,6 +217,28 @@ class Kyle(Agent[Signal]):
         self.handle(message, context)  # not before: what is refused is handled then, and a bar is new but once
         return proposal
 
+    def recorded(self, most: int, context: Context) -> list[tuple[str, str, Sighting]]:
+        """The newest signals, each with the bars that were known before it, from the journal.
+
+        Of bars that were let go since, the oldest signals have fewer before them than they had.
+        """
+        found: list[tuple[str, str, Sighting]] = []
+        known: dict[str, list[Row]] = {}
+        for trace_id, answer in Journal.newest_answers(context.database, most):
+            with suppress(msgspec.DecodeError):  # of another version
+                case = _cases.decode(answer.payload)
+                symbol, market = case.signal.symbol, case.market
+                # From the newest signal back: what a new bar is taken away with, no earlier signal has seen.
+                rows = known.get(symbol)
+                if rows is None:
+                    rows = _rows(context, symbol, math.inf, inclusive=True, most=2 * SIZE)
+                if market is not None and market.bar is not None:
+                    rows = rows[: bisect_left(rows, market.bar.ts, key=_began)]
+                known[symbol] = rows
+                now = answer.spans[-1].in_ns / 1e9
+                found.append((trace_id, symbol, Sighting(_accepted(case), rows[-SIZE:], now)))
+        return found[::-1]
+
     def refuses(self, proposal: Case) -> bool:
         """Whether it refuses the signal."""
         return proposal.refusal is not None
@@ -302,12 +328,12 @@ class Kyle(Agent[Signal]):
         return window
 
 
-def _rows(context: Context, symbol: str, until: float, *, inclusive: bool) -> list[Row]:
+def _rows(context: Context, symbol: str, until: float, *, inclusive: bool, most: int = SIZE) -> list[Row]:
     """The newest bars of a symbol up to a time, oldest first."""
     found: list[Any] = context.database.execute(
         "SELECT ts, open, high, low, close, volume, split FROM bars "
-        f"WHERE symbol = ? AND ts {'<=' if inclusive else '<'} ? ORDER BY ts DESC LIMIT {SIZE}",
-        (symbol, until),
+        f"WHERE symbol = ? AND ts {'<=' if inclusive else '<'} ? ORDER BY ts DESC LIMIT ?",
+        (symbol, until, most),
     ).fetchall()
     return found[::-1]
 
@@ -351,3 +377,20 @@ def _decide(signal: Signal, found: Market) -> Signal:
 
 def _traded(signal: Signal, direction: Literal["long", "short"]) -> Signal:
     return msgspec.structs.replace(signal, action="trade", direction=direction, **dict.fromkeys(_PLAN))
+
+
+def _accepted(case: Case) -> Signal:
+    """The signal of a case as it was accepted, as far as that can be told.
+
+    Of a bar that was made a trade of, only the side that was found is known, and what it had of a plan is not. A
+    trade without a plan that came with such a bar itself looks the same: it is a bar to look at then.
+    """
+    signal, found = case.signal, case.market
+    if found is None or found.bar is None or notable(found) != signal.direction:
+        return signal
+    is_made = signal == _traded(signal, signal.direction)
+    return msgspec.structs.replace(signal, action="observe") if is_made else signal
+
+
+def _began(row: Row) -> float:
+    return row[0]

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from ark.ruling import Ruling
     from ark.state_desk import StateDesk
 
-__all__ = ["Agent", "Context", "Durability", "Effect", "Hold"]
+__all__ = ["MOST_RECORDED", "Agent", "Context", "Durability", "Effect", "Hold"]
+
+MOST_RECORDED = 512
+"""So many of the newest signals are shown once more, where a rollout wants that."""
 
 FlagValue = TypeVar("FlagValue", bool, int, float, str)
 

@@ -217,6 +217,19 @@ class Journal:
         return () if row is None else _spans_decoder.decode(row[0])
 
     @staticmethod
+    def newest_answers(connection: apsw.Connection, most: int) -> list[tuple[str, Answer]]:
+        """The newest recorded answers with the trace ids of their signals, the newest first.
+
+        Args:
+            connection: The journal, also where it is opened for reading only.
+            most: How many.
+        """
+        rows = connection.execute(
+            "SELECT trace_id, payload, spans FROM ark_answers ORDER BY seq DESC LIMIT ?", (most,)
+        )
+        return [(trace_id, Answer(payload, _spans_decoder.decode(spans))) for trace_id, payload, spans in rows]
+
+    @staticmethod
     def _compare(seq: int, trace_id: str, known: str) -> None:
         if trace_id != known:
             raise JournalError(

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from ark.agent import Agent, Durability, Effect, Hold
+from ark.agent import MOST_RECORDED, Agent, Durability, Effect, Hold
 from ark.blackbox import Work
 from ark.changes import Group
 from ark.context import StageContext
@@ -43,8 +43,6 @@ __all__ = ["LARGEST_HOLD", "Stage"]
 
 LARGEST_HOLD = 1 << 16
 """Bytes of a `Hold`, which is shown to everybody who asks."""
-MOST_RECORDED = 512
-"""So many of the newest signals are shown once more, where a rollout wants that."""
 _FOLLOWING = (NOTICE, PROPOSAL)
 """The kinds that raise no epoch."""
 _PORTION = 512
@@ -118,13 +116,13 @@ class Stage:
         self._proposals = msgspec.msgpack.Decoder(Proposed)
         self._is_whole = type(agent).case is Agent.case  # the message itself is the case
         self._newest: deque[tuple[str, str, msgspec.Raw]] = deque(maxlen=MOST_RECORDED)
-        self._replay: deque[tuple[str, str, msgspec.Raw]] = deque()
+        self._replay: deque[tuple[str, str, Any]] = deque()
         self._replaying: tuple[str, float] = ("", 0.0)
 
     @property
     def stashed(self) -> int:
-        """How many signals and letters wait here until the agent is ready."""
-        return len(self._taken_back) + len(self._stash)
+        """How many signals and letters wait here until the agent is ready; arms' answers are none."""
+        return len(self._taken_back) + sum(each.kind != PROPOSAL for each in self._stash)
 
     def setup(self) -> None:
         """Let the agent load its state; what it wrote is committed, what it sent is in `take_outgoing`."""
@@ -188,7 +186,7 @@ class Stage:
             yield from self._process(batch, now_ns)
             return
         yield from self._process_stash(now_ns)
-        if self.stashed or not self.agent.ready(self.context):
+        if self._is_waited_for or not self.agent.ready(self.context):
             self._stash.extend(each for each in batch if each.kind != NOTICE)
             batch = [each for each in batch if each.kind == NOTICE]
         if batch:
@@ -238,20 +236,28 @@ class Stage:
         rollout, shown_at = self._replaying
         if rollout != trials.table.rollout:
             rollout, shown_at = trials.table.rollout, now
-            self._replay = deque(self._newest if self._is_whole else self._recorded_cases())
+            self._replay = deque(self._recorded_cases())
+            self.context.log.info("replay", rollout=rollout, cases=len(self._replay))
         due = min(int((now - shown_at) * per_s), len(self._replay), trials.room)
         for _ in range(max(0, due)):
-            trace_id, symbol, case = self._replay.popleft()
+            trace_id, symbol, decided = self._replay.popleft()
+            case = encode(decided)
             envelope = Envelope(WORK, trace_id, symbol, 0, self.epoch, 2, case)
             self._outgoing.extend(trials.show_again(envelope, case, now))
         if due > 0 or now < shown_at:
             shown_at = now
         self._replaying = (rollout, shown_at)
 
-    def _recorded_cases(self) -> Iterator[tuple[str, str, msgspec.Raw]]:
+    def _recorded_cases(self) -> Iterable[tuple[str, str, Any]]:
+        """What there is to show once more. No rollout is worth the life of the role's own process."""
+        if self._is_whole:  # what was taken back from an arm, or sent again, came more than once
+            return {each[0]: each for each in self._newest}.values()
         self.context.away()
-        for trace_id, symbol, case in self.agent.recorded(MOST_RECORDED, self.context):
-            yield trace_id, symbol, encode(case)
+        try:
+            return self.agent.recorded(MOST_RECORDED, self.context)
+        except Exception as error:
+            self.context.log.error("not_replayed", exc_info=error)
+            return ()
 
     def tick(self, now_ns: Callable[[], int]) -> Iterator[str]:
         """Call the agent's `tick`, in a commit of its own; then take what had waited for the agent, if it is ready.
@@ -272,8 +278,13 @@ class Stage:
         self._collect_sent()
         yield from self._process_stash(now_ns)
 
+    @property
+    def _is_waited_for(self) -> bool:
+        """Whether anything waits here until the agent is ready."""
+        return bool(self._taken_back or self._stash)
+
     def _process_stash(self, now_ns: Callable[[], int]) -> Iterator[str]:
-        while self.stashed and self.agent.ready(self.context):
+        while self._is_waited_for and self.agent.ready(self.context):
             taken, self._taken_back = self._taken_back, []
             portion, self._stash = self._stash[:_PORTION], self._stash[_PORTION:]
             yield from self._process(portion, now_ns, taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ark.agent import MOST_RECORDED
 from ark.commands.held import plain
 from ark.deploy_settings import Gate
 from deployment.arms_text import example_lines, headline, moved, step_lines
@@ -185,7 +186,7 @@ def _expected(plan: Plan, expected: Forecast | None, rate: float | None) -> Iter
     replay = plan.settings.replay_rate
     speed = "an unknown number of signals a second" if rate is None else f"{rate:.3g} signals a second"
     if replay:
-        speed += f" and {replay:g} replayed"
+        speed += f" and {replay:g} replayed, at most {MOST_RECORDED} of each agent"
     if expected.signals:
         wait = f", about {duration(expected.wait_s)} with {speed}" if expected.wait_s else f" ({speed})"
         yield f"a release that decides as before passes after {expected.signals} signals at both arms{wait}"

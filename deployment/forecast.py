@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from ark.agent import MOST_RECORDED
 from ark.deploy_settings import DeployConfig
 from ark.errors import ConfigError
 from deployment.characteristics import of_counts, of_pairs
@@ -42,7 +43,8 @@ def forecast(settings: DeployConfig, roles: int, rate: float | None) -> Forecast
     Args:
         settings: The plan's.
         roles: About how many agents it is.
-        rate: Signals a second; those that are replayed come on top. None where that is not known.
+        rate: Live signals a second; those that are replayed come on top, where an agent has any. None where that
+            is not known.
 
     Raises:
         ConfigError: The judge's settings are wrong.
@@ -66,6 +68,14 @@ def forecast(settings: DeployConfig, roles: int, rate: float | None) -> Forecast
         ).fail_half
         for times in TIMES
     }
-    whole = None if rate is None else rate + (settings.replay_rate if policy.replay else 0.0)
-    wait_s = round(signals / whole, 1) if whole and signals else None
+    replay = settings.replay_rate if policy.replay else 0.0
+    wait_s = round(_wait(signals, policy.minimum_signals, rate, replay), 1) if rate and signals else None
     return Forecast(signals, caught, policy.alpha, policy.beta, wait_s)
+
+
+def _wait(signals: int, live: int, rate: float, replay: float) -> float:
+    """How long it takes until so many signals were seen, and so many of them live, in seconds.
+
+    There are so many recorded signals and no more, and each is shown once.
+    """
+    return max(live / rate, signals / (rate + replay), (signals - MOST_RECORDED) / rate)

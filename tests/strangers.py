@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["changed"]
+__all__ = ["changed", "otherwise"]
 
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1 << 62, 0.0, -0.0, 1e308, -1e-308, math.nan, math.inf, -math.inf, "", "approve",
@@ -30,6 +30,23 @@ def changed(die: random.Random, message: bytes) -> bytes:
     for _ in range(die.choice((1, 1, 2, 3))):
         content = _change(die, content)
     return msgspec.msgpack.encode(content)
+
+
+def otherwise(die: random.Random, message: bytes) -> bytes:
+    """A msgpack message in which some numbers are others of the same kind, so that it can be read and is wrong."""
+
+    def other(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: other(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [other(each) for each in value]
+        moves = isinstance(value, int | float) and not isinstance(value, bool) and die.random() < 0.3
+        return value + type(value)(1) if moves else value
+
+    try:
+        return msgspec.msgpack.encode(other(msgspec.msgpack.decode(message)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return message
 
 
 def _change(die: random.Random, value: Any) -> Any:

@@ -17,14 +17,14 @@ from actors.messages import Case
 from ark import Context
 from ark.arm_worker import Arm
 from ark.errors import ArkError
-from ark.message import PROPOSAL, Envelope, Proposed, encode
+from ark.message import PROPOSAL, Envelope, Proposed, Trial, encode
 from ark.simulator import Faults, Simulation
 from ark.stage import Stage
 from ark.trial_page import Row, TrialPage, differences_in, read_rows
 from graveyard import Limits
 from tests import worlds
 from tests.promises import check_promises
-from tests.strangers import changed
+from tests.strangers import changed, otherwise
 from tests.worlds import AGENTS, SECRETS, answer, database, live, signals
 
 ARMS = {name: agent for name, agent in AGENTS if agent.splits()}
@@ -32,7 +32,7 @@ ARMS = {name: agent for name, agent in AGENTS if agent.splits()}
 QUIET = Faults(kills=4, crash_chance=0.01)
 """So few that arms come to decide something: what was sent before is never theirs."""
 SEEDS = 8
-WILD_SEEDS = 10
+WILD_SEEDS = 20
 
 
 def page_of(folder: Path, role: str) -> TrialPage:
@@ -65,6 +65,7 @@ def seeded(seed: int, run: Callable[[], Any]) -> Any:
 
 def test_every_promise_holds_while_arms_come_and_go_and_tables_change_at_any_moment(tmp_path: Path) -> None:
     figures: Counter[str] = Counter()
+    replayed: Counter[str] = Counter()
     for seed in range(SEEDS):
         pages = tmp_path / str(seed)
         pages.mkdir()
@@ -72,15 +73,20 @@ def test_every_promise_holds_while_arms_come_and_go_and_tables_change_at_any_mom
         for role, row in rows_in(pages):
             consistent(row)
             figures.update(row)
+            replayed[role] += row["replayed_compared"]
             told = differences_in(pages / f"{role}.differences")
             assert [each for each in told if each["kind"] != "broken"] == [], "the same release decides the same"
     assert min(figures["canary_trials"], figures["baseline_trials"]) > SEEDS
     assert min(figures["pairs_compared"], figures["noise_compared"], figures["replayed_compared"]) > 2 * SEEDS
     assert figures["canary_broken"] > 0
+    assert set(+replayed) == set(ARMS)
 
 
 class Wild(Arm):
-    """Answers late, never, twice, in the wrong order, in the name of other epochs, and with anything at all."""
+    """Answers late, never, twice, in the wrong order, in the name of other epochs, and with anything at all.
+
+    What it is asked in earnest it answers wrongly every other time, in a way that can be read.
+    """
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
@@ -89,6 +95,10 @@ class Wild(Arm):
     def decide(self, envelope: Envelope, now_ns: int, clock_ns: Callable[[], int]) -> tuple[str, Envelope]:
         role, answer = super().decide(envelope, now_ns, clock_ns)
         die = random.Random(f"{now_ns}{self._name}")
+        said = msgspec.msgpack.decode(answer.payload, type=Proposed)
+        if msgspec.msgpack.decode(envelope.payload, type=Trial).live and die.random() < 0.5:
+            said = msgspec.structs.replace(said, answer=otherwise(die, said.answer))
+            return role, msgspec.structs.replace(answer, payload=encode(said))
         kept = self.kept.pop() if self.kept and die.random() < 0.7 else None
         if die.random() < 0.15:
             self.kept.append((role, answer))
@@ -101,7 +111,6 @@ class Wild(Arm):
             return kept
         if die.random() < 0.5:
             return role, answer
-        said = msgspec.msgpack.decode(answer.payload, type=Proposed)
         changes: dict[str, Any] = {
             "answer": lambda: changed(die, said.answer),
             "held": lambda: not said.held,

@@ -313,6 +313,7 @@ def test_an_answer_that_came_in_time_is_adopted_when_the_role_is_ready_however_l
     world.signal("A")
     world.wait(3.0)
     assert Role.decided == []
+    assert world.stage.stashed == 1, "the answer is no signal"
     assert world.counts == {"canary_trials": 1}  # the baseline is late, and it is not its own
     world.ready(True)
     assert Role.decided == [(1, "arm")]

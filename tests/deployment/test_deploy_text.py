@@ -199,3 +199,23 @@ def test_what_an_agent_says_cannot_write_to_the_terminal() -> None:
     shown["verdict"]["counterexample"] = {**msgspec.to_builtins(EXAMPLE), "canary": "\x1b[2Jgone"}
 
     assert "\x1b" not in "\n".join([*status_lines(shown, START), *explanation_lines(shown)])
+
+
+@pytest.mark.parametrize(
+    ("rate", "replay", "limit", "wait_s"),
+    [
+        (20.0, 0.0, 0.01, 17.3),
+        (20.0, 5.0, 0.01, 13.8),
+        (0.1, 20.0, 0.01, 500.0),  # of 50 live signals
+        (1.0, 1000.0, 0.001, 2956.0),  # 512 are recorded, and no more
+        (0.0, 20.0, 0.01, None),
+        (None, 20.0, 0.01, None),
+    ],
+)
+def test_replay_shortens_the_wait_by_what_is_recorded_and_never_below_the_live_signals(
+    rate: float | None, replay: float, limit: float, wait_s: float | None
+) -> None:
+    plan = a_plan(("hrm",), replay_rate=replay, judge={"limit": limit, "tolerance": 0.0})
+    found = forecast(plan.settings, 1, rate)
+    assert found is not None
+    assert found.wait_s == wait_s
