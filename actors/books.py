@@ -1,6 +1,7 @@
 """The tables in which HRM keeps its portfolio, in its own journal: what is written goes out with the answer.
 
-A row is written when it changes and not otherwise. Money is text, so that no digit is lost.
+A row is written when it changes and not otherwise. Money is text, so that no digit is lost. Where lots and
+reservations came from stands in a table of its own: a release that knows nothing of it may write here again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from decimal import Decimal
 import apsw
 
 from actors.messages import Fill
-from actors.portfolio import Lot, Mark, Portfolio, Reservation, Totals
+from actors.portfolio import Lot, Mark, Origin, Portfolio, Reservation, Totals
 from ark.journal import add_columns
 from graveyard import Done
 from graveyard.rules import WINDOW_S
@@ -28,6 +29,8 @@ CREATE TABLE IF NOT EXISTS hrm_lots (
 CREATE TABLE IF NOT EXISTS hrm_reservations (
     trace_id TEXT PRIMARY KEY, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL,
     price TEXT NOT NULL, stop TEXT NOT NULL, unit_risk TEXT NOT NULL, entry_price TEXT, target TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hrm_origins (
+    trace_id TEXT PRIMARY KEY, source TEXT NOT NULL, band TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hrm_marks (symbol TEXT PRIMARY KEY, price TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hrm_recent (
     at REAL NOT NULL, what TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity TEXT NOT NULL,
@@ -76,6 +79,14 @@ class Books:
             self.save_totals(portfolio, 0)
             return portfolio, 0
         cash, day, day_start_equity, realised_today, last_fill, week_start_equity = row
+        connection.execute(
+            "DELETE FROM hrm_origins WHERE trace_id NOT IN"
+            " (SELECT trace_id FROM hrm_lots UNION SELECT trace_id FROM hrm_reservations)"
+        )
+        origins = {
+            trace_id: Origin(source, band)
+            for trace_id, source, band in connection.execute("SELECT trace_id, source, band FROM hrm_origins")
+        }
         lots = [
             Lot(
                 trace_id,
@@ -85,6 +96,7 @@ class Books:
                 Decimal(stop),
                 _maybe(target),
                 Decimal(gained or 0),
+                origins.get(trace_id),
             )
             for trace_id, symbol, quantity, cost, stop, target, gained in connection.execute(
                 "SELECT trace_id, symbol, quantity, cost, stop, target, gained FROM hrm_lots ORDER BY trace_id"
@@ -101,6 +113,7 @@ class Books:
                 Decimal(risk),
                 Decimal(entry_price or price),
                 _maybe(target),
+                origins.get(trace_id),
             )
             for trace_id, symbol, side, quantity, price, stop, risk, entry_price, target in connection.execute(
                 "SELECT trace_id, symbol, side, quantity, price, stop, unit_risk, entry_price, target"
@@ -147,6 +160,7 @@ class Books:
         row = portfolio.reservation(trace_id)
         if row is None:
             self._connection.execute("DELETE FROM hrm_reservations WHERE trace_id = ?", (trace_id,))
+            self._drop_origin(trace_id)
             return
         self._connection.execute(
             "INSERT INTO hrm_reservations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -162,6 +176,20 @@ class Books:
                 str(row.entry_price),
                 _text(row.target),
             ),
+        )
+        if row.origin is not None:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO hrm_origins VALUES (?, ?, ?)",
+                (row.trace_id, row.origin.source, row.origin.band),
+            )
+
+    def _drop_origin(self, trace_id: str) -> None:
+        """Let go of where something came from, once nothing is held or promised because of it."""
+        self._connection.execute(
+            "DELETE FROM hrm_origins WHERE trace_id = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM hrm_lots WHERE trace_id = ?1)"
+            " AND NOT EXISTS (SELECT 1 FROM hrm_reservations WHERE trace_id = ?1)",
+            (trace_id,),
         )
 
     def save_mark(self, portfolio: Portfolio, symbol: str) -> None:
@@ -181,6 +209,7 @@ class Books:
             self._connection.execute(
                 "DELETE FROM hrm_lots WHERE trace_id = ? AND symbol = ?", (fill.trace_id, fill.symbol)
             )
+            self._drop_origin(fill.trace_id)
         else:
             self._connection.execute(
                 "INSERT INTO hrm_lots VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id, symbol) DO UPDATE SET"

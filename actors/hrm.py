@@ -52,7 +52,7 @@ from actors.messages import (
     Violation,
 )
 from actors.policy import Policy
-from actors.portfolio import Portfolio, Reservation
+from actors.portfolio import Origin, Portfolio, Reservation
 from actors.proposal import Proposal, propose
 from actors.register import Register
 from actors.sources import QUARANTINE_S, Sources
@@ -60,6 +60,7 @@ from actors.viewing import claims_in, recounted, view_of
 from ark.agent import Agent, Context, Durability, Hold
 from ark.errors import AuthenticationError, ProposalError
 from ark.message import Letter
+from ark.routing import key_of
 from ark.ruling import Ruling, verify_ruling
 from ark.seal import Sealing
 from graveyard import Done, rule, ruleset_digest
@@ -495,6 +496,7 @@ class HRM(Agent[Case]):
                 _unit_risk(proposal),
                 plan.price,
                 plan.target,
+                Origin(*[key_of(by, plan.symbol, case.signal) for by in ("source", "notional")]),
             )
         )
         self._books.save_reservation(self.portfolio, context.trace_id)

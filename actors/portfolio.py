@@ -29,7 +29,7 @@ from actors.messages import Fill
 from graveyard import Account, Done, WorkingOrder
 from graveyard.rules import WINDOW_S
 
-__all__ = ["Lot", "Mark", "Portfolio", "Reservation", "Totals", "day_of", "week_of"]
+__all__ = ["Lot", "Mark", "Origin", "Portfolio", "Reservation", "Totals", "day_of", "week_of"]
 
 ZERO = Decimal(0)
 Side = Literal["buy", "sell"]
@@ -45,6 +45,18 @@ def week_of(day: int) -> int:
     return (day + 3) // 7
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """By what else than its symbol the signal that opened something may have been shared out in a rollout.
+
+    Attributes:
+        source: Its source.
+        band: Its band of notional; see `ark.routing.band_of`.
+    """
+
+    source: str
+    band: str
+
+
 class Reservation(msgspec.Struct, frozen=True):
     """What is still promised to an approved plan.
 
@@ -58,6 +70,7 @@ class Reservation(msgspec.Struct, frozen=True):
         unit_risk: What a unit loses if the plan ends at its stop.
         entry_price: Where the entry waits at the broker, or is expected to be filled.
         target: The plan's target.
+        origin: The signal's; None where an earlier version did not keep it.
     """
 
     trace_id: str
@@ -69,6 +82,7 @@ class Reservation(msgspec.Struct, frozen=True):
     unit_risk: Decimal
     entry_price: Decimal = ZERO
     target: Decimal | None = None
+    origin: Origin | None = None
 
     @property
     def value(self) -> Decimal:
@@ -93,6 +107,7 @@ class Lot(msgspec.Struct, frozen=True):
             it counts as at risk.
         target: Where its gain is taken, if anywhere.
         gained: What parts of it that were closed have brought, less all fees so far.
+        origin: The signal's; None where it is not known.
     """
 
     trace_id: str
@@ -102,6 +117,7 @@ class Lot(msgspec.Struct, frozen=True):
     stop: Decimal
     target: Decimal | None = None
     gained: Decimal = ZERO
+    origin: Origin | None = None
 
     def risk(self, mark: Decimal) -> Decimal:
         """What is lost from the mark to the stop; nothing more once the mark is through it."""
@@ -431,7 +447,11 @@ class Portfolio:
         held = book.lots.get(fill.trace_id)
         lot, gain = _merge(held, fill, signed, promised)
         gained = (ZERO if held is None else held.gained) + gain - fill.fee
-        book.put_lot(fill.trace_id, None if lot is None else msgspec.structs.replace(lot, gained=gained))
+        origin = next(
+            (each.origin for each in (held, promised) if each is not None and each.origin is not None), None
+        )
+        lot = None if lot is None else msgspec.structs.replace(lot, gained=gained, origin=origin)
+        book.put_lot(fill.trace_id, lot)
         if book.mark is None or fill.at >= book.mark.at:
             book.mark = Mark(fill.price, fill.at)
         self._pay(-signed * fill.price - fill.fee, gain - fill.fee)

@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from actors.portfolio import Lot, Portfolio
+from actors.portfolio import Lot, Origin, Portfolio
 
-__all__ = ["Position", "Statement", "fall", "statement"]
+__all__ = ["Opened", "Position", "Statement", "fall", "statement"]
 
 PLACES = 8
 ZERO = Decimal(0)
@@ -41,6 +41,20 @@ class Position(msgspec.Struct, frozen=True):
     profit: str
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """A symbol with a position or an order that works, and where that came from: for whoever shares out signals.
+
+    Attributes:
+        symbol: The symbol.
+        source, band: Of the signal that opened it, the first where there are several; see `Origin`. None where
+            that is not known.
+    """
+
+    symbol: str
+    source: str | None
+    band: str | None
+
+
 class Statement(msgspec.Struct, frozen=True):
     """The account.
 
@@ -51,6 +65,7 @@ class Statement(msgspec.Struct, frozen=True):
         day_change: Equity against the day's first one, as a share of that.
         drawdown: The fall of equity below its highest, as a share of that.
         positions: By symbol and side.
+        opened: By symbol.
     """
 
     equity: str
@@ -59,6 +74,7 @@ class Statement(msgspec.Struct, frozen=True):
     day_change: float
     drawdown: float
     positions: tuple[Position, ...]
+    opened: tuple[Opened, ...] = ()
 
 
 def statement(portfolio: Portfolio, highest: Decimal, currency: str) -> Statement:
@@ -80,12 +96,27 @@ def statement(portfolio: Portfolio, highest: Decimal, currency: str) -> Statemen
         -fall(equity, start),
         max(0.0, fall(equity, highest)),
         tuple([_position(portfolio, *key, sides[key]) for key in sorted(sides)]),
+        _opened(portfolio),
     )
 
 
 def fall(value: Decimal, before: Decimal) -> float:
     """By what share something fell, negative where it rose; 0 where that cannot be told."""
     return float((before - value) / before) if before > 0 else 0.0
+
+
+def _opened(portfolio: Portfolio) -> tuple[Opened, ...]:
+    first: dict[str, Origin | None] = {}
+    for lot in portfolio.lots:
+        first.setdefault(lot.symbol, lot.origin)
+    for promised in portfolio.reservations.values():
+        first.setdefault(promised.symbol, promised.origin)
+    return tuple(
+        [
+            Opened(symbol, None if origin is None else origin.source, None if origin is None else origin.band)
+            for symbol, origin in sorted(first.items())
+        ]
+    )
 
 
 def _position(portfolio: Portfolio, symbol: str, is_long: bool, lots: list[Lot]) -> Position:

@@ -17,7 +17,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -38,6 +38,7 @@ __all__ = [
     "TableFile",
     "arm_name",
     "band_of",
+    "key_of",
     "pins",
     "place_of",
     "read_table",
@@ -113,7 +114,8 @@ class Table(msgspec.Struct, frozen=True):
         salt: What the places of keys are drawn with.
         by: What is shared out: symbols, sources, or bands of notional.
         roles: The route of each role that has arms.
-        pins: Arms of symbols that keep theirs, since a position is open; `OWN` for the role itself.
+        pins: Arms of symbols with an open position, whatever their signals are shared out by; `OWN` for the role
+            itself. An arm without a share has none of them: they are the role's then.
         arms: The arms that are to run, by the name of their process.
         provisional: What roles themselves run from, other than their permanent release.
     """
@@ -183,24 +185,45 @@ def band_of(notional: float | None) -> str:
     return f"1e{math.floor(math.log10(notional) * _MAGNITUDES) / _MAGNITUDES:g}"
 
 
-def pins(old: Table | None, new: Table, role_symbols: Mapping[str, str]) -> dict[str, str]:
-    """Whom the symbols with an open position stay with when a table takes another's place.
+def key_of(by: str, symbol: str, signal: Any) -> str:
+    """By what a signal is shared out.
 
     Args:
-        old: The table so far, or None where there was none.
-        new: The one to come, without pins.
-        role_symbols: By symbol with an open position, a key by which it was shared out (the symbol itself, unless
-            the table shares out something else).
+        by: As `Table.by`.
+        symbol: The signal's.
+        signal: What its sender said; what has no source or no quantity is shared out as if those were missing.
     """
-    kept: dict[str, str] = {}
-    for role, route in new.roles.items():
-        before = None if old is None else old.roles.get(role)
-        for symbol, key in role_symbols.items():
-            place = place_of(new.salt, key)
-            was = OWN if before is None or old is None else old.pins.get(symbol, placed(place, before))
-            if was != placed(place, route):
-                kept[symbol] = was
-    return kept
+    if by == "symbol":
+        return symbol
+    if by == "source":
+        return str(getattr(signal, "source", ""))
+    quantity = getattr(signal, "quantity", None)
+    return band_of(None if quantity is None else quantity * getattr(signal, "price", 0.0))
+
+
+def pins(old: Table | None, positions: Mapping[str, str | None], now: float) -> dict[str, str]:
+    """Whom the symbols with an open position stay with: whom they have, or who has opened them.
+
+    A pin holds for all roles, since those of a rollout have the same shares, and with them the same keys. Where
+    they should differ, no arm has opened the position alone, and it is the role's own. So is one of which nothing
+    is known, or that appears while no table is in force: who decides wherever nobody else may can look after any
+    position.
+
+    Args:
+        old: The table so far; None where there was none of this rollout.
+        positions: By symbol with an open position, the key of the signal that opened it; None: it is not known.
+        now: Seconds since the epoch.
+    """
+    kept: Mapping[str, str] = {} if old is None else old.pins
+    return {symbol: kept[symbol] if symbol in kept else _opener(old, key, now) for symbol, key in positions.items()}
+
+
+def _opener(table: Table | None, key: str | None, now: float) -> str:
+    if table is None or key is None or not table.is_in_force(now):
+        return OWN
+    place = place_of(table.salt, key)
+    arms = {placed(place, route) for route in table.roles.values()}
+    return arms.pop() if len(arms) == 1 else OWN
 
 
 def arm_name(role: str, arm: str) -> str:

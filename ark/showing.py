@@ -62,6 +62,6 @@ class Showing:
 
 def shown(path: Path) -> Any:
     """The document in a file; None where there is none, or it cannot be read."""
-    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(path.read_bytes())
     return None

@@ -28,7 +28,7 @@ from ark.changes import Change
 from ark.differences import Change as Difference
 from ark.differences import changes, is_declared, short
 from ark.message import TRIAL, Envelope, Proposed, Trial
-from ark.routing import ARMS, BASELINE, CANARY, OWN, Route, Table, arm_name, band_of
+from ark.routing import ARMS, BASELINE, CANARY, OWN, Route, Table, arm_name, key_of
 
 __all__ = ["Given", "Record", "Returned", "TakenBack", "Trials"]
 
@@ -271,7 +271,8 @@ class Trials:
                 return arm
         if envelope.attempt > 1:
             return OWN
-        arm = table.arm(self._role, envelope.symbol, self._key(table, envelope, message), now)
+        signal = getattr(message, "signal", message)  # the first agent takes the signal itself
+        arm = table.arm(self._role, envelope.symbol, key_of(table.by, envelope.symbol, signal), now)
         if arm not in self._up or now < self._sick_until[arm]:
             return OWN
         return arm if len(self._live[arm]) < MOST_LIVE else OWN
@@ -377,15 +378,6 @@ class Trials:
             return (self._holds if proposed.held else self._proposals).decode(proposed.answer), proposed
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return None, msgspec.structs.replace(proposed, error=f"its answer cannot be read: {error}")
-
-    def _key(self, table: Table, envelope: Envelope, message: Any) -> str:
-        if table.by == "symbol":
-            return envelope.symbol
-        signal = getattr(message, "signal", message)  # the first agent takes the signal itself
-        if table.by == "source":
-            return str(getattr(signal, "source", ""))
-        quantity = getattr(signal, "quantity", None)
-        return band_of(None if quantity is None else quantity * getattr(signal, "price", 0.0))
 
     def _note(self, given: Given, arm: str, proposed: Proposed) -> None:
         given.answers[arm] = proposed

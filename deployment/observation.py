@@ -135,11 +135,36 @@ def differences(home: Home, roles: Iterable[str], generations: Iterable[int]) ->
     return found
 
 
-def open_positions(home: Home) -> list[str]:
-    """The symbols with an open position or an order that works, as the judge's agent shows them."""
-    document = shown(home.shown("hrm", "portfolio"))
-    positions = document.get("positions", ()) if isinstance(document, dict) else ()
-    return sorted({str(each.get("symbol", "")) for each in positions if isinstance(each, dict)} - {""})
+class _Position(msgspec.Struct, frozen=True):
+    """See `actors.statement.Opened`. A release that shows no more than its positions tells their symbols alone."""
+
+    symbol: str
+    source: str | None = None
+    band: str | None = None
+
+
+class _Portfolio(msgspec.Struct, frozen=True):
+    positions: tuple[_Position, ...] = ()
+    opened: tuple[_Position, ...] = ()
+
+
+def open_positions(home: Home, by: str) -> dict[str, str | None] | None:
+    """The symbols with an open position or an order that works, as the judge's agent shows them.
+
+    Args:
+        home: The node's home.
+        by: What is shared out; see `ark.routing.Table.by`.
+
+    Returns:
+        By symbol, the key of the signal that opened it, None where that is not known; None where nothing is shown.
+    """
+    try:
+        found = msgspec.convert(shown(home.shown("hrm", "portfolio")), _Portfolio)
+    except msgspec.ValidationError:
+        return None
+    every = {each.symbol: each for each in (*found.positions, *found.opened)}
+    keys = {"symbol": "symbol", "source": "source", "notional": "band"}
+    return {symbol: getattr(each, keys[by]) for symbol, each in every.items()}
 
 
 def resident_bytes(pid: int) -> int | None:

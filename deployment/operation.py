@@ -596,7 +596,8 @@ class Operation:
             wanted,
             before=before,
             opened=self._open,
-            open_symbols=() if before is not None and _same(before, wanted) else open_positions(self._home),
+            positions=None if wanted.table is None else open_positions(self._home, wanted.table.by),
+            now=now,
             slow_s=self._config.slo.hrm_latency_ms / 1000,
         )
         if made is None:
@@ -674,13 +675,6 @@ def _is_back(before: Rollout, after: Rollout) -> bool:
     """Whether it has just become certain that everybody follows the table that gives the canary nothing."""
     was_on, is_on = (each.rollback is not None and each.rollback.phase == "table" for each in (before, after))
     return was_on and not is_on
-
-
-def _same(table: Table, wanted: Desired) -> bool:
-    return wanted.table is not None and (table.rollout, table.generation) == (
-        wanted.table.rollout,
-        wanted.table.generation,
-    )
 
 
 def _agree(one: Table, other: Table) -> bool:

@@ -20,7 +20,8 @@ def table_of(
     *,
     before: Table | None,
     opened: Callable[[str], Release],
-    open_symbols: Iterable[str],
+    positions: Mapping[str, str | None] | None,
+    now: float,
     slow_s: float,
 ) -> Table | None:
     """The routing table that a rollout wants; None where it wants none.
@@ -29,7 +30,9 @@ def table_of(
         wanted: What it wants.
         before: The table in force.
         opened: Gives a release by its digest.
-        open_symbols: Symbols with an open position, which stay with the arm that they have.
+        positions: Symbols with an open position, which stay with the arm that opened it; see `ark.routing.pins`.
+            None: nobody knows now, and what is pinned stays so.
+        now: Seconds since the epoch.
         slow_s: What takes longer counts as slow, seconds.
     """
     table = wanted.table
@@ -52,14 +55,17 @@ def table_of(
             slow_s=min(60.0, slow_s),  # more is not taken: an arm is waited for two seconds
             declared=declared,
         )
-    made = Table(
+    same = before if before is not None and before.rollout == table.rollout else None
+    if positions is None:
+        positions = {} if same is None else dict.fromkeys(same.pins)
+    return Table(
         table.generation,
         table.rollout,
         table.lease_until,
         table.rollout,
         table.by,  # type: ignore[arg-type]
         roles,
-        {},
+        pins(same, positions, now),
         {
             arm_name(role, arm): ArmSpec(role, arm, opened(release).equipment(role))
             for role, arms in wanted.arms.items()
@@ -67,13 +73,6 @@ def table_of(
         },
         {role: opened(release).equipment(role) for role, release in wanted.provisional.items()},
     )
-    kept: Mapping[str, str] = {}
-    if before is not None and before.rollout == made.rollout and before.generation == made.generation:
-        kept = before.pins
-    elif table.by == "symbol":
-        same = before if before is not None and before.rollout == made.rollout else None
-        kept = pins(same, made, {symbol: symbol for symbol in open_symbols})
-    return Table(**{**{name: getattr(made, name) for name in Table.__struct_fields__}, "pins": dict(kept)})
 
 
 def without_old_arms(table: Table, tree: Iterable[Mapping[str, Any]]) -> Table:

@@ -83,7 +83,7 @@ class TestTheAccount:
         floor = Floor()
         assert floor.context.shown["portfolio"] == {
             "equity": "100000", "cash": "100000", "currency": "USD", "day_change": 0.0, "drawdown": 0.0,
-            "positions": [],
+            "positions": [], "opened": [],
         }  # fmt: skip
         floor.context.shown.clear()
         floor.tick()
@@ -101,6 +101,7 @@ class TestTheAccount:
                     "value": "4500", "profit": "-500",
                 }
             ],
+            "opened": [{"symbol": "AAPL", "source": "desk", "band": "1e3.5"}],
         }  # fmt: skip
         figures = ("ark_equity", "ark_drawdown_ratio", "ark_open_positions", "ark_exposure_ratio")
         assert [floor.context.latest(name) for name in figures] == [99_500, 0.005, 1, pytest.approx(4500 / 99_500)]
@@ -111,6 +112,37 @@ class TestTheAccount:
         floor.tick()
         assert floor.context.latest("ark_exposure_ratio") == 0.05
         assert floor.context.latest("ark_open_positions") == 0
+
+    def test_what_opened_a_symbol_is_shown_until_nothing_of_it_is_held_or_promised(self) -> None:
+        def opened() -> dict[str, tuple[str | None, str | None]]:
+            floor.tick()
+            shown = floor.context.shown["portfolio"]
+            again = floor.restart() and floor.context.shown["portfolio"]
+            assert again["opened"] == shown["opened"]
+            return {each["symbol"]: (each["source"], each["band"]) for each in shown["opened"]}
+
+        floor = Floor()
+        floor.judge(case_of(signal={"source": "news"}))
+        assert opened() == {"AAPL": ("news", "1e3.5")}, "the order works"
+        floor.fill(1, 1, quantity=20)
+        floor.judge(case_of(quantity=10.0, signal={"source": "desk"}))
+        floor.judge(case_of("MSFT", quantity=10.0, signal={"source": "desk"}))
+        both = {"AAPL": ("news", "1e3.5"), "MSFT": ("desk", "1e3")}
+        assert opened() == both, "the second signal for a symbol has opened nothing"
+        floor.fill(2, 1, quantity=30)
+        assert opened() == both
+        floor.fill(3, 1, "stop", 95, "sell", quantity=50)
+        assert opened() == {**both, "AAPL": ("desk", "1e3")}
+        floor.fill(4, 2, "cancel", 0, quantity=0)
+        floor.fill(5, 3, "cancel", 0, quantity=0, symbol="MSFT")
+        assert opened() == {}
+        assert not floor.context.database.execute("SELECT * FROM hrm_origins").fetchall()
+
+    def test_what_was_opened_without_ark_came_from_nobody_knows_where(self) -> None:
+        floor = Floor()
+        floor.fill(1, 7)
+        floor.tick()
+        assert floor.context.shown["portfolio"]["opened"] == [{"symbol": "AAPL", "source": None, "band": None}]
 
     def test_it_outlives_the_process_with_its_highest_equity(self) -> None:
         floor = Floor(currency="EUR")

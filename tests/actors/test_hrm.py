@@ -19,6 +19,7 @@ from actors.judging import Inputs, decide
 from actors.messages import Case, CloseWanted, Decision, Fill, FillsWanted, Market, Plan
 from actors.pattern_book import BOOK
 from actors.policy import LONGEST_APPROVAL_S, LONGEST_ENTRY_S, LONGEST_HOLD_S
+from actors.portfolio import Origin
 from ark.errors import AgentError, ConfigError
 from ark.message import Letter, Span
 from ark.seal import Sealing
@@ -1027,7 +1028,7 @@ def test_a_restart_after_everything_is_closed_finds_nothing_open(floor: Floor) -
     after = floor.restart()
     assert after.portfolio.symbols == ()
     assert after.portfolio.equity == D(100_500)
-    for table in ("hrm_lots", "hrm_reservations", "hrm_marks"):
+    for table in ("hrm_lots", "hrm_reservations", "hrm_marks", "hrm_origins"):
         assert floor.context.database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
 
 
@@ -1079,13 +1080,25 @@ def test_a_journal_of_an_earlier_version_is_taken_over_and_written_on() -> None:
     assert account.exposures == {"AAPL": D(4040), "MSFT": D(1000)}
     assert floor.hrm.portfolio.reservations["t2"].entry_price == D(100)
     assert floor.hrm.portfolio.totals.week_start_equity == D(99_000)
+    unknown = {"source": None, "band": None}
+    opened = floor.context.shown["portfolio"]["opened"]
+    assert opened == [{"symbol": "AAPL", **unknown}, {"symbol": "MSFT", **unknown}]
     floor.decide("NVDA", quantity=10.0)
     floor.fill(8, 1, symbol="NVDA", quantity=10)
     before = account_of(floor)
     floor.restart()
     assert account_of(floor) == before
     (lot,) = [each for each in floor.hrm.portfolio.lots if each.symbol == "NVDA"]
-    assert lot.target == D(110)
+    assert (lot.target, lot.origin) == (D(110), Origin("desk", "1e3"))
+
+
+def test_where_a_position_came_from_is_forgotten_where_an_earlier_version_has_closed_it(floor: Floor) -> None:
+    floor.decide()
+    floor.fill(1, 1)
+    floor.decide("MSFT")
+    floor.context.database.execute("DELETE FROM hrm_lots")
+    assert [each.origin for each in floor.restart().portfolio.reservations.values()] == [Origin("desk", "1e3.5")]
+    assert floor.context.database.execute("SELECT trace_id FROM hrm_origins").fetchall() == [(trace(2),)]
 
 
 def test_every_decision_can_be_made_again_from_what_was_kept(floor: Floor, tmp_path: Any) -> None:

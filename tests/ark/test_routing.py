@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -22,12 +23,14 @@ from ark.routing import (
     Table,
     TableFile,
     band_of,
+    key_of,
     pins,
     place_of,
     placed,
     read_table,
     write_table,
 )
+from ark.signal import Signal
 from tests.node import ROOT
 
 SYMBOLS = [f"S{number}" for number in range(2_000)]
@@ -111,20 +114,76 @@ def test_a_pin_holds_as_long_as_its_arm_has_any_share(pin: str, canary: float, f
     )
 
 
-@given(shares, shares, shares)
-def test_symbols_with_an_open_position_keep_their_arm_when_the_table_changes(
-    first: float, second: float, third: float
-) -> None:
-    open_ones = {symbol: symbol for symbol in SYMBOLS[:30]}
-    before: Table | None = None
-    arms = dict.fromkeys(open_ones, OWN)
-    for share in (first, second, third):
-        made = table(share)
-        made = msgspec.structs.replace(made, pins=pins(before, made, open_ones))
-        for symbol in open_ones:
-            found = made.arm("joey", symbol, symbol, 0.0)
-            assert found == (arms[symbol] if arms[symbol] == OWN or share > 0 else OWN)
-        before = made
+class Opening(NamedTuple):
+    """A position is opened; `alone` where that is while nobody renews the lease."""
+
+    symbol: str
+    key: str
+    alone: bool
+
+
+class Closing(NamedTuple):
+    symbol: str
+
+
+class Kill(NamedTuple):
+    """Whoever writes the table finds it in its file again."""
+
+
+some = st.sampled_from(SYMBOLS[:4])
+keys = st.sampled_from(("desk", "feed", "news", "1e2.5"))
+openings = st.builds(Opening, some, keys, st.booleans())
+routes = st.sampled_from((0.0, 0.1, 0.25, 0.5, 1.0)).map(lambda share: Route(share, min(share, 1 - share)))
+
+
+@given(st.lists(st.one_of(routes, openings, st.builds(Closing, some), st.just(Kill())), max_size=30))
+def test_whatever_comes_a_position_stays_with_the_arm_that_opened_it(steps: list[Any]) -> None:
+    now, made = 0.0, table()
+    positions: dict[str, str | None] = {}
+    opened: dict[str, str] = {}
+    for step in steps:
+        before, route = made, made.roles["joey"]
+        match step:
+            case Route():
+                route = step
+            case Opening(symbol, key, alone):
+                now = made.lease_until + 1.0 if alone else now
+                opened.setdefault(symbol, made.arm("hrm", symbol, key, now))
+                positions.setdefault(symbol, key)
+            case Closing(symbol):
+                opened.pop(symbol, None)
+                positions.pop(symbol, None)
+            case Kill():
+                before = msgspec.json.decode(msgspec.json.encode(made), type=Table)
+        made = msgspec.structs.replace(
+            made, roles={"joey": route, "hrm": route}, pins=pins(before, positions, now), lease_until=now + LEASE_S
+        )
+        assert made.pins == opened
+        for symbol, arm in opened.items():
+            has_share = {CANARY: route.canary, BASELINE: route.baseline}.get(arm, 0.0) > 0
+            found = {made.arm(role, symbol, key, now) for role in made.roles for key in ("desk", "feed", "else")}
+            assert found == {arm if has_share else OWN}
+
+
+def test_a_position_of_which_nothing_is_known_is_the_roles_own() -> None:
+    assert pins(table(1.0), {"S1": None, "S2": "desk"}, 0.0) == {"S1": OWN, "S2": CANARY}
+    assert pins(None, {"S2": "desk"}, 0.0) == {"S2": OWN}
+    assert pins(table(1.0), {"S2": "desk"}, LEASE_S) == {"S2": OWN}
+    assert pins(table(1.0, pins={"S2": CANARY, "S3": CANARY}), {"S2": None}, LEASE_S) == {"S2": CANARY}
+
+
+def test_where_the_shares_of_two_roles_differ_no_arm_has_opened_a_position_alone() -> None:
+    made = msgspec.structs.replace(table(), roles={"joey": Route(1.0), "hrm": Route(0.0)})
+    assert pins(made, {"S1": "desk"}, 0.0) == {"S1": OWN}
+    assert pins(msgspec.structs.replace(made, roles={}), {"S1": "desk"}, 0.0) == {"S1": OWN}
+
+
+def test_a_signal_is_shared_out_by_what_the_table_says() -> None:
+    signal = Signal("AAPL", "long", 20.0, quantity=50.0, source="desk")
+    assert [key_of(by, "AAPL", signal) for by in ("symbol", "source", "notional")] == ["AAPL", "desk", "1e3"]
+    bare = Signal("AAPL", "long", 20.0)
+    assert [key_of(by, "AAPL", bare) for by in ("source", "notional")] == [bare.source, "none"]
+    assert [key_of(by, "AAPL", object()) for by in ("symbol", "source", "notional")] == ["AAPL", "", "none"]
 
 
 @given(st.floats(allow_nan=True) | st.none())

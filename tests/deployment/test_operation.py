@@ -19,7 +19,7 @@ from ark.errors import JournalError
 from ark.home import Home
 from ark.protocol import Code
 from ark.rollouts import read_rollout
-from ark.routing import read_table
+from ark.routing import BASELINE, CANARY, OWN, Table, place_of, placed, read_table
 from ark.state import open_core
 from deployment import emergency, operation
 from deployment.content import ReleaseError
@@ -358,6 +358,94 @@ def test_state_that_cannot_be_read_is_not_taken_for_none(bench: Bench, monkeypat
     bench.look()
     assert bench.kept("r1").rollout.state == "aborting"
     assert bench.kept("r1").revision is None
+
+
+# Positions
+
+
+def show(bench: Bench, document: Any) -> None:
+    """HRM shows the account."""
+    path = bench.home.shown("hrm", "portfolio")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(document))
+
+
+def show_opened(bench: Bench, *opened: tuple[str, str, str]) -> None:
+    """HRM shows where what is open came from: each a symbol, a source, and a band of notional."""
+    shown = [dict(zip(("symbol", "source", "band"), each, strict=True)) for each in opened]
+    show(bench, {"positions": [], "opened": shown})
+
+
+def table(bench: Bench) -> Table:
+    found = read_table(bench.home.routes_file)
+    assert found is not None
+    return found
+
+
+def keys_of(found: Table, arm: str) -> list[str]:
+    """Keys that lie with an arm."""
+    names = [f"key{number}" for number in range(100)]
+    return [name for name in names if placed(place_of(found.salt, name), found.roles["joey"]) == arm]
+
+
+@pytest.mark.parametrize("by", ["symbol", "source", "notional"])
+def test_what_is_opened_is_pinned_to_the_arm_that_its_signal_lay_with_over_kills_too(bench: Bench, by: str) -> None:
+    show_opened(bench, ("OLD", "desk", "1e3"))
+    bench.keep("r1", "stage", settled=False, share=25.0, plan={"roles": ("joey", "hrm"), "by": by})
+    bench.begin()
+    bench.look()
+    assert table(bench).pins == {"OLD": OWN}, "it was there before the canary decided anything"
+
+    keys = {arm: keys_of(table(bench), arm)[0] for arm in (CANARY, BASELINE, OWN)}
+    symbols = {arm: key if by == "symbol" else f"S-{arm}" for arm, key in keys.items()}
+    old, new = ("OLD", "desk", "1e3"), [(symbols[arm], key, key) for arm, key in keys.items()]
+    expected = {"OLD": OWN, **{symbols[arm]: arm for arm in keys}}
+    show_opened(bench, old, *new)
+    bench.look()
+    assert table(bench).pins == expected
+    before = bench.home.routes_file.stat().st_ino
+    bench.look()
+    assert bench.home.routes_file.stat().st_ino == before, "nothing has changed"
+
+    bench.begin()
+    show(bench, "no account")
+    bench.look()
+    assert table(bench).pins == expected
+    kept = bench.actor._kept
+    assert kept is not None
+    next_one = kept.rollout.generation + 1
+    kept.rollout = msgspec.structs.replace(kept.rollout, share=50.0, generation=next_one)
+    show_opened(bench, *new)
+    bench.look()
+    assert table(bench).roles["joey"].canary == 0.5
+    del expected["OLD"]
+    assert table(bench).pins == expected
+
+
+def test_what_is_opened_while_nobody_renews_the_lease_is_the_agents_own(bench: Bench) -> None:
+    show_opened(bench)
+    bench.keep("r1", "stage", settled=False, share=50.0, plan={"by": "source"})
+    bench.begin()
+    bench.look()
+    key = keys_of(table(bench), CANARY)[0]
+    show_opened(bench, ("A", key, "none"))
+    bench.look()
+    bench.time += 60.0
+    show_opened(bench, ("A", key, "none"), ("B", key, "none"))
+    bench.begin()
+    bench.look()
+    assert table(bench).pins == {"A": CANARY, "B": OWN}
+
+
+@pytest.mark.parametrize(("by", "arm"), [("symbol", CANARY), ("source", OWN), ("notional", OWN)])
+def test_of_a_judge_that_shows_positions_alone_only_the_symbols_are_known(bench: Bench, by: str, arm: str) -> None:
+    bench.keep("r1", "stage", settled=False, share=50.0, plan={"by": by})
+    bench.begin()
+    bench.look()
+    symbol = keys_of(table(bench), CANARY)[0]
+    show(bench, {"equity": "1", "positions": [{"symbol": symbol, "side": "long"}]})
+    bench.look()
+    assert table(bench).pins == {symbol: arm}
 
 
 # Clocks

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from ark.migration import MARK, release_of_keys
+from ark.routing import Table, place_of, placed, read_table
 from ark.state import open_core
 from deployment.releases import in_use
-from tests.node import wait_until
+from tests.chaos.load import made_up_trace
+from tests.node import comes_back, ended, wait_until
 from tests.rollout.faults import LONG, UNCOMPARED, Planted, Row, first_live, play, traffic_after
 from tests.rollout.flips import flip
 from tests.rollout.kills import kill_once
@@ -91,6 +93,51 @@ def test_what_a_release_made_of_the_state_is_undone_with_it(played: Rollouts) ->
         assert any("migrated down from" in each.reason for each in core.history("joey", MARK))
         began = time.time()
         wait_until(lambda: played.decided("joey", began), "joey decides")
+
+
+def test_what_the_canary_opened_stays_with_it_whatever_source_comes_next(played: Rollouts) -> None:
+    def table() -> Table:
+        found = read_table(played.home.routes_file)
+        assert found is not None
+        return found
+
+    def send(source: str, **more: Any) -> tuple[str, str]:
+        """How a signal for the symbol ends, and which arm decided it."""
+        trace_id = made_up_trace(played.die)
+        plan = {"direction": "long", "price": 100.0, "stop_loss": 99.0, "target": 102.0}
+        client.inject({"trace_id": trace_id, "symbol": "HELD", **plan, "source": source, **more})
+        outcome = wait_until(lambda: ended(client, trace_id), "the signal has ended")
+        (arm,) = [each.arm for each in played.decided("joey", began) if each.trace_id == trace_id]
+        return outcome["status"], arm
+
+    def decides(source: str) -> str:
+        return send(source, position_size_pct=0.5)[1]  # too large to open anything
+
+    began = time.time()
+    played.start("joey", played.plant("joey", "good"), by="source", **LONG)
+    played.reach_share(50)
+    names = [f"source {number}" for number in range(100)]
+    places = {placed(place_of(table().salt, name), table().roles["joey"]): name for name in names}
+    canary, baseline = places["canary"], places["baseline"]
+    with played.one.client() as client:
+        wait_until(lambda: decides(baseline) == "baseline", "a source is the baseline's")
+        opening = {"position_size_pct": 0.005}
+        wait_until(lambda: send(canary, **opening) == ("executed", "canary"), "the canary opens a position")
+        wait_until(lambda: table().pins.get("HELD") == "canary", "it is pinned")
+        wait_until(lambda: decides(baseline) == "canary", "the other source's signals are the canary's")
+        pid = played.one.child("deployer")["pid"]
+        os.kill(pid, signal.SIGKILL)
+        comes_back(played.one, "deployer", pid)
+        since = len(played.leases)
+        wait_until(lambda: len(played.leases) > since, "the lease was renewed")
+        assert table().pins["HELD"] == "canary"
+        wait_until(lambda: decides(baseline) == "canary", "they still are")
+        bar = {"ts": time.time(), "open": 100.0, "high": 103.0, "low": 97.0, "close": 100.0, "volume": 1e5}
+        send("", action="observe", features={"bar": bar})
+        wait_until(lambda: "HELD" not in table().pins, "the position is closed")
+        wait_until(lambda: decides(baseline) == "baseline", "its signals are the baseline's again")
+    played.ask("deploy.abort", reason="seen enough")
+    assert played.finish()["state"] == "rolled_back"
 
 
 def test_without_a_living_deploy_actor_the_canary_has_no_traffic_after_the_lease(played: Rollouts) -> None:
