@@ -92,7 +92,8 @@ class DeployConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         signals: So many signals both arms must have seen in each state, replayed ones included.
         replay_rate: How many recorded signals a second are shown to both arms, without effect; 0 for none.
         policy: What judges: `sequential` tests, or the original's `tripwires`.
-        judge: Settings of the judge.
+        judge: Settings of the judge. Of those that stand here a plan may say the same or something stricter; all
+            others are for a plan to choose.
         gates: Where a rollout waits for people.
         two_people: Agents whose releases need two different people at each gate, and a gate before promotion.
         approval_s: For how long an approval counts.

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from ark.deploy_settings import DeployConfig, FreezeWindow, Gate
 from ark.errors import ConfigError
+from deployment.leeway import check_leeway
 from deployment.tripwires import Tripwires
 from deployment.verdict import Policy
 
@@ -119,6 +120,9 @@ def make_plan(
 ) -> Plan:
     """A plan from the node's settings, then a file, then options; the last one wins.
 
+    Of the judge each says only what it names, and what the node names stands, or is made stricter; see
+    `deployment.leeway`.
+
     Args:
         name: The rollout's.
         roles: The new release of each agent; added to the file's `[roles]`.
@@ -142,7 +146,10 @@ def make_plan(
         said.pop(taken, None)
     given = {key: value for key, value in (options or {}).items() if value is not None}
     where = str(file) if file and not given else "the plan"
-    tree = {**msgspec.to_builtins(settings or DeployConfig()), **said, **given}
+    node = settings or DeployConfig()
+    tree = {**msgspec.to_builtins(node), **said, **given}
+    if all(isinstance(each.get("judge", {}), dict) for each in (said, given)):
+        tree["judge"] = {**node.judge, **said.get("judge", {}), **given.get("judge", {})}
     if strategy == "aa" and not wanted:
         wanted = dict(stable)
     plan = {
@@ -156,7 +163,19 @@ def make_plan(
         "made_at": now,
     }
     made = _convert(plan, Plan, where)
-    _convert(made.settings.judge, _POLICIES[made.settings.policy], where, place="judge")
+    policy = made.settings.policy
+    if node.judge and policy != node.policy:
+        raise ConfigError(
+            f"{where}: policy: {policy!r} would set aside what [deploy].judge of ark.toml says of {node.policy!r}",
+            hint="leave `policy` away, or have the settings taken out of ark.toml",
+            field="policy",
+        )
+    own = _convert(node.judge, _POLICIES[policy], "ark.toml", place="deploy.judge")
+    judge = _convert(made.settings.judge, _POLICIES[policy], where, place="judge")
+    try:
+        check_leeway(node.judge, own, judge)
+    except ConfigError as error:
+        raise _placed(error, where, "judge") from None
     return made
 
 
@@ -181,8 +200,12 @@ def _convert(tree: Mapping[str, Any], kind: type[Kind], where: str, place: str =
     except msgspec.ValidationError as error:
         raise _explain(str(error), kind, where, place) from None
     except ConfigError as error:
-        field = f"{place}.{error.field}"
-        raise ConfigError(f"{where}: {field}: {error.message}", hint=error.hint, field=field) from None
+        raise _placed(error, where, place) from None
+
+
+def _placed(error: ConfigError, where: str, place: str) -> ConfigError:
+    field = f"{place}.{error.field}"
+    return ConfigError(f"{where}: {field}: {error.message}", hint=error.hint, field=field)
 
 
 def _explain(message: str, kind: type[msgspec.Struct], where: str, above: str) -> ConfigError:
