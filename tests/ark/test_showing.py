@@ -6,6 +6,8 @@ import resource
 import signal
 from pathlib import Path
 
+import pytest
+
 from ark.showing import Showing, shown
 
 
@@ -28,3 +30,11 @@ def test_a_disk_that_takes_only_a_part_leaves_what_was_shown_and_is_tried_again(
 
     showing.flush(5.0)
     assert shown(path)["equity"] == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", '"\xff"', "[" * 100_000])
+def test_what_cannot_be_read_is_as_if_nothing_were_shown(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "hrm.portfolio.json"
+    assert shown(path) is None
+    path.write_text(content, encoding="latin-1")
+    assert shown(path) is None
