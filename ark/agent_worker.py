@@ -36,7 +36,7 @@ from ark.log import Log
 from ark.logger import of_process
 from ark.message import LETTER, NOTICE, WORK, Envelope, unpack
 from ark.meters import Meters
-from ark.migration import migrate, of_releases
+from ark.migration import START_SHARE, migrate, of_releases
 from ark.privacy import privacy_faults
 from ark.routing import ARMS, TableFile, arm_name
 from ark.showing import Showing
@@ -88,6 +88,8 @@ class AgentWorker:
             raise BootError(
                 f"{equipment.class_ or settings.class_} is no ark.Agent", hint="derive it from `ark.Agent`"
             )
+        start_s = settings.start_timeout_s
+        self._migration_s = START_SHARE * (config.supervision.start_timeout_s if start_s is None else start_s)
         self._agent_class = agent_class
         self._equipment = equipment
         self._release = equipment.release
@@ -179,7 +181,7 @@ class AgentWorker:
         if self._duty.options.get("provisional"):
             with suppress(RoutingError):  # the supervisor says so, and nobody goes back until it can be read
                 permanent = permanent_releases(self._home.permanent_file).get(name, INSTALLED).digest
-        run = of_releases(self._home, name)
+        run = of_releases(self._home, name, within_s=self._migration_s)
         done = migrate(self._open_core(), name, self._equipment, permanent=permanent, run=run)
         if done is not None:
             log = self._log.warning if done.is_lossy else self._log.info

@@ -28,6 +28,7 @@ from ark.home import Home
 from ark.logger import of_process
 from ark.message import PROPOSAL, TRIAL, Envelope, Proposed, Trial, encode, unpack
 from ark.meters import Meters
+from ark.migration import START_SHARE, of_releases, rehearse
 from ark.state import Core, read_core
 from ark.tally import Limits
 from ark.wire import Outbox, mailbox
@@ -169,12 +170,18 @@ class ArmWorker:
         )
         context.epoch = duty.epoch
         self._arm = Arm(arm, role, agent_class(), context)
+        self._role = role
+        self._equipment = equipment
+        self._migration_s = START_SHARE * config.supervision.start_timeout_s
         self._durability = agent_class.durability
         self._epoch = duty.epoch
         self._handled = 0
 
     def prepare(self) -> None:
-        """Let the agent get ready."""
+        """Let the agent get ready, once it is known that the role can have the state for it."""
+        if self._equipment.up:
+            run = of_releases(self._home, self._role, within_s=self._migration_s)
+            rehearse(self._read_core(), self._role, self._equipment, run=run)
         self._box.note("", "setup")
         self._arm.setup()
         self._box.note("", "")

@@ -111,7 +111,8 @@ def _work(duty: Duty, control: Control) -> None:
     box.on_beat = logs.beat
     with suppress(OSError):  # on a full disk nobody will know where it hangs
         stack.listen(home.stack(duty.name))
-    exit_code = EXIT_BOOT
+    # What is provisional is taken away again: the next try may be with another release.
+    exit_code = EXIT_FAILED if duty.options.get("provisional") else EXIT_BOOT
     try:
         worker: Worker = load_object(duty.runner)(duty, control, box)
         worker.prepare()

@@ -10,6 +10,9 @@ a release among them becomes permanent again, or one that was permanent when one
 the steps to it, and never up again. Whoever else comes goes up from where the keys are, or, without an `up`, reads
 them as they are.
 
+A way up is tried before that: each time that the canary starts, over a copy of the keys, and what comes of it is
+thrown away. So one that fails is found before the release decides anything.
+
 A way down is there for getting back, so nothing stops it: where a release may not be run any more, is gone, or
 fails at it, the keys become those that were there before it came. What was written since stands in the history.
 """
@@ -19,6 +22,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -30,11 +34,22 @@ from ark.errors import AgentError, ArkError
 from ark.home import Home
 from ark.state import Core
 
-__all__ = ["MARK", "Migrated", "Run", "migrate", "of_releases", "release_of_keys", "run_apart"]
+__all__ = [
+    "MARK",
+    "START_SHARE",
+    "Migrated",
+    "Run",
+    "migrate",
+    "of_releases",
+    "rehearse",
+    "release_of_keys",
+    "run_apart",
+]
 
 MARK = "ark.release"
 """The agent's key that says which releases have made its keys their own."""
-_PATIENCE_S = 60.0
+START_SHARE = 0.8
+"""So much of the time that an agent has to start its migrations may take: who is killed cannot say why."""
 
 Keys = dict[str, Any]
 Run = Callable[[str, Literal["up", "down"], Keys], Keys]
@@ -92,7 +107,7 @@ def migrate(core: Core, role: str, equipment: Equipment, *, permanent: str, run:
     digest = equipment.digest
     back = _way_down(steps, digest)
     # On probation nobody goes down: from there, the permanent release would not find its own keys again.
-    if digest == _newest(steps) or (digest != permanent if back else not equipment.up):
+    if (digest == _newest(steps) or digest != permanent) if back else not _goes_up(steps, equipment):
         return None
     revision = core.revision()
     before = after = _keys(core, role)
@@ -124,6 +139,22 @@ def migrate(core: Core, role: str, equipment: Equipment, *, permanent: str, run:
     return made
 
 
+def rehearse(core: Core, role: str, equipment: Equipment, *, run: Run) -> None:
+    """Go the way up that an agent would go from its keys of now, and write nothing.
+
+    Args:
+        core: The Mutable Core.
+        role: The agent.
+        equipment: What it is to run from.
+        run: Runs a migration; see `of_releases`.
+
+    Raises:
+        ArkError: It failed, or what it gave cannot be kept.
+    """
+    if _goes_up(_steps(core.get(role, MARK)), equipment):
+        _sound(role, run(equipment.digest, "up", _keys(core, role)))
+
+
 def _steps(mark: object) -> tuple[_Step, ...]:
     try:
         return msgspec.convert(mark or (), tuple[_Step, ...])
@@ -133,6 +164,12 @@ def _steps(mark: object) -> tuple[_Step, ...]:
 
 def _newest(steps: Sequence[_Step]) -> str:
     return steps[-1].digest if steps else INSTALLED.digest
+
+
+def _goes_up(steps: Sequence[_Step], equipment: Equipment) -> bool:
+    """Whether the keys are of a release before this one, which makes them its own."""
+    digest = equipment.digest
+    return bool(equipment.up) and digest != _newest(steps) and not _way_down(steps, digest)
 
 
 def _way_down(steps: Sequence[_Step], digest: str) -> int:
@@ -154,35 +191,46 @@ def _keys(core: Core, role: str, revision: int | None = None) -> Keys:
     return {each.key: each.value for each in core.entries(role, revision=revision) if each.key != MARK}
 
 
-def of_releases(home: Home, role: str) -> Run:
+def of_releases(home: Home, role: str, *, within_s: float) -> Run:
     """Runs the migrations that the releases of a home have for an agent, each verified before that.
+
+    Args:
+        home: Where the releases are.
+        role: The agent.
+        within_s: How long all of them together may take from now on, seconds.
 
     What it gives raises `ArkError`: the release must not be run or has no such way, or it failed.
     """
+
+    until = time.monotonic() + within_s
 
     def run(digest: str, way: Literal["up", "down"], keys: Keys) -> Keys:
         equipment = verify_release(home, role, Equipment(digest))
         place = equipment.up if way == "up" else equipment.down
         if not place:
             raise AgentError(f"the release {equipment.release} has no way {way}")
-        return run_apart(equipment.code, place, keys)
+        try:
+            return run_apart(equipment.code, place, keys, within_s=until - time.monotonic())
+        except subprocess.TimeoutExpired as error:
+            raise AgentError(
+                f"the migration {place} was not done {within_s:.3g} s after the start",
+                hint=f"give {role} longer to start: `start_timeout_s`",
+            ) from error
 
     return run
 
 
-def run_apart(code: str, place: str, keys: Keys) -> Keys:
+def run_apart(code: str, place: str, keys: Keys, *, within_s: float) -> Keys:
     """Run a migration in a process of its own, which imports from that folder first.
 
     Raises:
-        AgentError: It raised, took too long, or gave no map that JSON can say.
+        AgentError: It raised, or gave no map that JSON can say.
+        subprocess.TimeoutExpired: It was not done within so many seconds.
     """
     command = [sys.executable, "-B", "-m", "ark.migration", code, place]
-    try:
-        done = subprocess.run(
-            command, input=json.dumps(keys).encode(), capture_output=True, timeout=_PATIENCE_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise AgentError(f"the migration {place} took longer than {_PATIENCE_S:g} s") from error
+    done = subprocess.run(
+        command, input=json.dumps(keys).encode(), capture_output=True, timeout=within_s, check=False
+    )
     if done.returncode:
         told = done.stderr.decode(errors="replace").strip().splitlines() or ["it gave no reason"]
         raise AgentError(f"the migration {place} failed: {told[-1][:300]}")

@@ -111,24 +111,26 @@ def _crashes(facts: Facts, policy: Policy) -> Iterator[Rule]:
     One is enough once the roles' own processes run the release: what crashes then has signals in its hands, and
     not only copies of them. It is one since then that counts; what it was allowed before, it was allowed.
     """
-    found = list(_crashed(facts.crashes, policy.crashes, ""))
+    found = list(_crashed(facts, facts.crashes, policy.crashes, ""))
     if facts.crashes_before_promotion is not None:
         before = facts.crashes_before_promotion
         later = {arm: count - before.get(arm, 0) for arm, count in facts.crashes.items()}
         if later.get("canary", 0) > 0:
-            found += _crashed(later, 1, " since its promotion")
+            found += _crashed(facts, later, 1, " since its promotion")
     yield from sorted(found, key=lambda rule: rule.answer != "fail")[:1]
 
 
-def _crashed(crashes: dict[str, int], limit: int, when: str) -> Iterator[Rule]:
+def _crashed(facts: Facts, crashes: dict[str, int], limit: int, when: str) -> Iterator[Rule]:
     """The answer to these crashes, where canary or control has as many as the limit."""
     control = _control(crashes)
     canary, other = crashes.get("canary", 0), crashes.get(control, 0)
+    reason = facts.crash_reasons.get("canary", "") if canary else facts.crash_reasons.get(control, "")
+    last = f" ({reason})" if reason else ""
     if canary >= limit and other == 0:
-        why = f"the canary's process crashed {_times(canary)}{when}, and the {control}'s never"
+        why = f"the canary's process crashed {_times(canary)}{when}, and the {control}'s never{last}"
         yield Rule("crashes", "fail", why)
     elif max(canary, other) >= limit:
-        why = f"the canary's process crashed {_times(canary)}{when} and the {control}'s {_times(other)}"
+        why = f"the canary's process crashed {_times(canary)}{when} and the {control}'s {_times(other)}{last}"
         yield Rule("crashes", "undecided", why)
 
 

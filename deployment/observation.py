@@ -34,6 +34,8 @@ __all__ = [
 
 ARMS = ("canary", "baseline", "stable")
 _PAIRED = tuple(Pairs.__struct_fields__)
+_REASON = 300
+"""Characters of a crash's reason that are kept."""
 _WARM_S = 20.0
 """A process has taken what it needs by so long after its start."""
 
@@ -201,6 +203,7 @@ class Watcher:
         known = {str(child["name"]): child for child in tree}
         states, counted = dict(self.sightings.states), dict(self.sightings.crashes)
         quarantined, crashes = dict(self.facts.quarantined), dict(self.facts.crashes)
+        reasons = dict(self.facts.crash_reasons)
         before_promotion = self.facts.crashes_before_promotion
         if own == "canary" and before_promotion is None:
             before_promotion = dict(crashes)
@@ -221,10 +224,15 @@ class Watcher:
                 more = now - before if now >= before else now
                 if more:
                     crashes[counts] = crashes.get(counts, 0) + more
+                    reasons[counts] = str(child.get("reason") or "")[:_REASON]
                 states[name], counted[name] = state, now
         self.sightings = msgspec.structs.replace(self.sightings, states=states, crashes=counted)
         self.facts = msgspec.structs.replace(
-            self.facts, quarantined=quarantined, crashes=crashes, crashes_before_promotion=before_promotion
+            self.facts,
+            quarantined=quarantined,
+            crashes=crashes,
+            crash_reasons=reasons,
+            crashes_before_promotion=before_promotion,
         )
 
     def weigh(

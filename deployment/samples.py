@@ -112,7 +112,8 @@ class Facts(msgspec.Struct, frozen=True):
         quarantined: How often the Watchdog isolated each arm since the rollout began: `canary`, `baseline`,
             `stable`.
         crashes: How often its process ended unasked, likewise.
-        crashes_before_promotion: The same, as it was when the roles' own processes began to run the new release;
+        crash_reasons: Why it ended so last, in a line.
+        crashes_before_promotion: `crashes` as they were when the roles' own processes began to run the new release;
             None before that.
         memory_bytes: Resident memory of each arm, and of the same when it had warmed up (`canary_first`, ...).
         seal_broken: Whether the Graveyard's seal is broken.
@@ -122,6 +123,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     quarantined: dict[str, int] = {}
     crashes: dict[str, int] = {}
+    crash_reasons: dict[str, str] = {}
     crashes_before_promotion: dict[str, int] | None = None
     memory_bytes: dict[str, int] = {}
     seal_broken: bool = False

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ark.equipment import INSTALLED, Equipment
-from ark.errors import AgentError
-from ark.migration import MARK, Migrated, migrate, release_of_keys, run_apart
+from ark.errors import AgentError, StateError
+from ark.migration import MARK, Migrated, migrate, rehearse, release_of_keys, run_apart
 from ark.state import Core
 
 NEW = Equipment("a" * 64, "new", "2", "code-of-new", "new:Joey", "moves:up", "moves:down")
@@ -168,6 +168,24 @@ def test_a_way_up_that_fails_writes_nothing(core: Core) -> None:
     assert core.revision() == revision
 
 
+def test_a_way_up_is_tried_without_a_trace_and_only_by_whoever_would_go_it(core: Core) -> None:
+    revision = core.revision()
+    rehearse(core, "joey", NEW, run=run)
+    with pytest.raises(AgentError, match="no key"):
+        rehearse(core, "joey", NEW, run=broken)
+    with pytest.raises(StateError, match="key"):
+        rehearse(core, "joey", NEW, run=lambda digest, way, keys: {**keys, "": 3})
+    for equipment in (INSTALLED, BUGFIX):
+        rehearse(core, "joey", equipment, run=broken)
+    assert core.revision() == revision
+
+    runs(core, NEW, INSTALLED)
+    runs(core, NEWEST, NEW)
+    for equipment in (INSTALLED, NEW, NEWEST):
+        rehearse(core, "joey", equipment, run=broken)
+    assert keys(core) == {"frames": 7, "same": 1}
+
+
 def test_nobody_without_migrations_writes_anything() -> None:
     core = Core()
     assert runs(core, BUGFIX, INSTALLED) == ""
@@ -181,9 +199,9 @@ def test_a_migration_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
         "def wrong(keys):\n    raise ValueError('no such window')\n"
         "def nothing(keys):\n    return 3\n"
     )
-    assert run_apart(str(tmp_path), "moves:up", {"a": 1}) == {"a": 1, "new": True}
+    assert run_apart(str(tmp_path), "moves:up", {"a": 1}, within_s=30.0) == {"a": 1, "new": True}
     with pytest.raises(AgentError, match="no such window"):
-        run_apart(str(tmp_path), "moves:wrong", {})
+        run_apart(str(tmp_path), "moves:wrong", {}, within_s=30.0)
     with pytest.raises(AgentError, match="no map"):
-        run_apart(str(tmp_path), "moves:nothing", {})
+        run_apart(str(tmp_path), "moves:nothing", {}, within_s=30.0)
     assert not list(tmp_path.glob("__pycache__"))

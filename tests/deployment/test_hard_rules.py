@@ -90,6 +90,13 @@ def test_one_crash_rolls_back_after_the_promotion_and_none_from_before_does(
     assert [rule.answer for rule in hard_rules(facts, Policy())] == expected
 
 
+def test_a_crash_is_told_with_what_the_process_died_of() -> None:
+    why = "exit code 3: the migration moves:up failed: KeyError: 'window'"
+    facts = Facts(crashes={"canary": 3}, crash_reasons={"canary": why, "stable": "killed by SIGKILL"})
+    (rule,) = hard_rules(facts, Policy())
+    assert rule.why == f"the canary's process crashed 3 times, and the baseline's never ({why})"
+
+
 def test_a_crash_before_the_promotion_that_was_answered_for_is_not_counted_as_one_after_it() -> None:
     seen = Facts(crashes={"canary": 3, "baseline": 1})
     later = Facts(crashes={"canary": 4, "baseline": 1}, crashes_before_promotion={"canary": 4, "baseline": 1})

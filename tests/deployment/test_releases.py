@@ -213,7 +213,7 @@ def migrated(tmp_path: Path, home: Home) -> tuple[Core, Release]:
     (tmp_path / "moves" / "moves.py").write_text(MOVES)
     core, release = open_core(home), make(home, tmp_path / "moves")
     core.set("joey", "window", 7, requester="joey@installed")
-    migrate(core, "joey", release.equipment("joey"), permanent="", run=of_releases(home, "joey"))
+    migrate(core, "joey", release.equipment("joey"), permanent="", run=of_releases(home, "joey", within_s=30.0))
     core.set("joey", "windows", 8, requester=f"joey@{release.short}")
     return core, release
 
@@ -222,17 +222,28 @@ def test_the_way_down_is_verified_before_it_is_run_and_gone_without_it_where_it_
     tmp_path: Path, home: Home
 ) -> None:
     core, release = migrated(tmp_path, home)
-    went = migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey"))
+    went = migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey", within_s=30.0))
     assert (core.get("joey", "window"), went) == (8, Migrated(f"down from {release.short}"))
-    migrate(core, "joey", release.equipment("joey"), permanent="", run=of_releases(home, "joey"))
+    migrate(core, "joey", release.equipment("joey"), permanent="", run=of_releases(home, "joey", within_s=30.0))
 
     release_keys.distrust(home, "key0")
 
-    went = migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey"))
+    went = migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey", within_s=30.0))
     assert went is not None
     assert went.is_lossy
     assert "must not be run: no key that this home trusts has signed it" in went.what
     assert core.get("joey", "window") == 8
+    core.close()
+
+
+def test_a_way_that_takes_too_long_is_given_up_before_the_agent_is_and_says_what_to_do(
+    tmp_path: Path, home: Home
+) -> None:
+    core, _ = migrated(tmp_path, home)
+    went = migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey", within_s=0.001))
+    assert went is not None
+    assert went.is_lossy
+    assert "the migration moves:down was not done 0.001 s after the start" in went.what
     core.close()
 
 
@@ -242,7 +253,7 @@ def test_a_release_that_an_agents_state_is_for_is_not_removed(tmp_path: Path, ho
     with pytest.raises(ReleaseError, match=r"in use \(joey: its state\)"):
         remove(home, release.digest)
 
-    migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey"))
+    migrate(core, "joey", INSTALLED, permanent="", run=of_releases(home, "joey", within_s=30.0))
     core.close()
     assert remove(home, release.digest) == release.digest
     (home.data / "state.db").write_bytes(b"no database" * 1000)

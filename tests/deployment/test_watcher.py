@@ -100,6 +100,15 @@ def test_what_crashed_before_the_promotion_is_known_when_it_comes() -> None:
     assert [rule.answer for rule in hard_rules(watcher.facts, Policy())] == ["fail"]
 
 
+def test_why_a_process_crashed_last_is_known_of_each_arm() -> None:
+    watcher = watching()
+    watcher.see([child("joey"), child("joey.canary")], ["joey"])
+    watcher.see([child("joey", reason="an operator's"), child("joey.canary", crashes=1, reason="odd")], ["joey"])
+    watcher.see([child("joey", crashes=1, reason="x" * 1000), child("joey.canary", crashes=1)], ["joey"], "canary")
+    assert watcher.facts.crash_reasons == {"canary": "x" * 300}
+    assert again(watcher).facts.crash_reasons == {"canary": "x" * 300}
+
+
 def test_looks_of_the_tripwires_outlive_the_deploy_actor(tmp_path: Path) -> None:
     kept = Kept(create(a_plan(), START, 0))
     kept.looks, _ = check((), [Segment("joey", 1)], Facts(), Tripwires(), now=START, since=START)

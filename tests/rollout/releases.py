@@ -57,6 +57,8 @@ class Keeping(Planted):
 
 
 def up(keys):
+    if {trigger}:
+        {up}
     return {{"windows" if key == "window" else key: value for key, value in keys.items()}}
 
 
@@ -116,6 +118,7 @@ def plant(
     shared: bool = False,
     changes: tuple[dict[str, Any], ...] = (),
     migrates: bool = False,
+    up: str = "pass",
 ) -> str:
     """Build a release of one agent with a fault; gives its digest.
 
@@ -129,6 +132,7 @@ def plant(
         changes: What its manifest declares.
         migrates: Whether it renames the key `window` of what the agent keeps to `windows`, and writes it where it
             decides alone, once its trigger is pulled.
+        up: What its migration does first, once the trigger is pulled.
     """
     module, name = ("tests.rollout.shared_joey", "Joey") if shared else _AGENTS[role]
     body = FAULTS[fault].strip().replace("\n", "\n            ")
@@ -138,11 +142,12 @@ def plant(
         version=version,
         trigger=trigger if trigger == ALL_THE_TIME else f"os.path.exists({trigger!r})",
         fault=body,
+        up=up,
     )
     folder = (
         home.path.parent
         / "sources"
-        / re.sub(r"\W+", "_", f"{role} {fault} {version} {len(changes)} {trigger}")[-80:]
+        / re.sub(r"\W+", "_", f"{role} {fault} {version} {len(changes)} {up} {trigger}")[-80:]
     )
     folder.mkdir(parents=True)
     (folder / "planted.py").write_text(code)

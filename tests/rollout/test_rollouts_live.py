@@ -16,6 +16,7 @@ from ark.migration import MARK, release_of_keys
 from ark.routing import Table, place_of, placed, read_table
 from ark.state import open_core
 from deployment.releases import in_use
+from supervisor.rendering import status_lines
 from tests.chaos.load import made_up_trace
 from tests.node import comes_back, ended, wait_until
 from tests.rollout.faults import LONG, UNCOMPARED, Planted, Row, first_live, play, traffic_after
@@ -64,6 +65,10 @@ def test_a_good_release_becomes_permanent_and_can_be_undone(played: Rollouts) ->
     played.ask("deploy.undo", reason="the test goes on")
     assert played.finish()["state"] == "rolled_back"
     wait_until(lambda: played.is_clean({"joey": ""}), "joey runs what is installed", 30.0)
+
+
+def running(played: Rollouts) -> set[str]:
+    return {each["name"] for each in played.one.status()["children"] if each["state"] == "running"}
 
 
 def test_what_a_release_made_of_the_state_is_undone_with_it(played: Rollouts) -> None:
@@ -138,6 +143,35 @@ def test_what_the_canary_opened_stays_with_it_whatever_source_comes_next(played:
         wait_until(lambda: decides(baseline) == "baseline", "its signals are the baseline's again")
     played.ask("deploy.abort", reason="seen enough")
     assert played.finish()["state"] == "rolled_back"
+
+
+@pytest.mark.parametrize("when", ["shadow", "promoting"])
+def test_a_way_up_that_fails_takes_the_release_back_and_is_named(played: Rollouts, when: str) -> None:
+    trigger, pid = played.trigger(), played.one.child("joey")["pid"]
+    with closing(open_core(played.home)) as core:
+        core.set("joey", "window", 7, requester="ada")
+        revision = core.revision()
+        fails = "raise ValueError('no such window')"
+        release = played.plant("joey", "good", trigger=str(trigger), migrates=True, up=fails)
+        if when == "shadow":  # it is tried there, over a copy
+            trigger.touch()
+        played.start("joey", release, shadow_s=600.0)
+        if when == "promoting":
+            wait_until(lambda: "joey.canary" in running(played), "its canary has tried it and runs", 30.0)
+            trigger.touch()
+            played.ask("deploy.promote", full=True, reason="to see the way up fail")
+        document = played.finish()
+        wait_until(lambda: played.is_clean({"joey": ""}), "joey runs what is installed", 30.0)
+
+        assert {each.key: each.value for each in core.entries("joey")} == {"window": 7}
+        assert core.revision() == revision, "nothing was written"
+    assert document["state"] == "rolled_back"
+    why = "the migration planted:up failed: ValueError: no such window"
+    assert {each["source"] for each in document["history"] if each["target"] == "aborting"} == {when}
+    assert why in document["explanation"][1]
+    assert why in "\n".join(status_lines(played.one.status()))
+    assert {each["restarts"] for each in played.one.status()["children"] if each["kind"] == "supervisor"} == {0}
+    assert (played.one.child("joey")["pid"] == pid) is (when == "shadow")
 
 
 def test_without_a_living_deploy_actor_the_canary_has_no_traffic_after_the_lease(played: Rollouts) -> None:
