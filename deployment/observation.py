@@ -177,6 +177,11 @@ def resident_bytes(pid: int) -> int | None:
         return None
 
 
+def _process_of(child: Mapping[str, Any] | None) -> str:
+    """Which process a child of the tree is; empty where there is none."""
+    return "" if child is None else f"{child.get('pid')} {child.get('incarnation')} {child.get('since')}"
+
+
 class Watcher:
     """How the processes of a rollout do, from the tree as the supervisors tell it.
 
@@ -202,6 +207,7 @@ class Watcher:
             return
         known = {str(child["name"]): child for child in tree}
         states, counted = dict(self.sightings.states), dict(self.sightings.crashes)
+        counters = dict(self.sightings.counters)
         quarantined, crashes = dict(self.facts.quarantined), dict(self.facts.crashes)
         reasons = dict(self.facts.crash_reasons)
         before_promotion = self.facts.crashes_before_promotion
@@ -214,19 +220,23 @@ class Watcher:
                 child = known.get(name)
                 if child is None:
                     states.pop(name, None)
-                    counted.pop(name, None)
+                    if arm != "stable":  # once it is wanted again it begins anew; an agent of the pipeline does not
+                        counted.pop(name, None)
+                        counters.pop(name, None)
                     continue
                 state, now = str(child["state"]), int(child["crashes"])
                 if state == "isolated" and states.get(name, state) != "isolated":
                     quarantined[counts] = quarantined.get(counts, 0) + 1
+                counter = _process_of(known.get(str(child.get("parent"))))
                 before = counted.get(name, now if arm == "stable" else 0)
-                # Who counts fewer than before is counted by a new supervisor, from nothing.
-                more = now - before if now >= before else now
+                # A new supervisor counts from nothing, and may have come as far as the one before meanwhile.
+                is_anew = now < before or counter != counters.get(name, counter)
+                more = now if is_anew else now - before
                 if more:
                     crashes[counts] = crashes.get(counts, 0) + more
                     reasons[counts] = str(child.get("reason") or "")[:_REASON]
-                states[name], counted[name] = state, now
-        self.sightings = msgspec.structs.replace(self.sightings, states=states, crashes=counted)
+                states[name], counted[name], counters[name] = state, now, counter
+        self.sightings = msgspec.structs.replace(self.sightings, states=states, crashes=counted, counters=counters)
         self.facts = msgspec.structs.replace(
             self.facts,
             quarantined=quarantined,

@@ -153,9 +153,11 @@ class Sightings(msgspec.Struct, frozen=True):
     Attributes:
         states: The state of each, by its name in the tree.
         crashes: How many crashes its supervisor had counted, likewise.
+        counters: Which process that supervisor was, likewise.
         weights: What the arms hold, by role.
     """
 
     states: dict[str, str] = {}
     crashes: dict[str, int] = {}
+    counters: dict[str, str] = {}
     weights: dict[str, Weight] = {}

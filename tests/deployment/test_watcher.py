@@ -89,6 +89,53 @@ def test_a_supervisor_that_is_started_anew_counts_from_nothing() -> None:
     assert watcher.facts.crashes == {"canary": 5}
 
 
+def under(pid: int, *children: dict[str, Any]) -> list[dict[str, Any]]:
+    """A tree in which these children have a supervisor, by its process."""
+    above = {"name": "rollout", "state": "running", "crashes": 0, "pid": pid, "incarnation": 1, "since": 1.0}
+    return [above, *({**each, "parent": "rollout"} for each in children)]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=3).map(sorted), min_size=1, max_size=5),
+    st.sampled_from(["joey", "joey.canary"]),
+)
+def test_each_crash_counts_once_however_many_supervisors_have_counted(seen: list[list[int]], name: str) -> None:
+    watcher = watching()
+    watcher.see(under(0, child(name)), ["joey"])
+    for pid, counts in enumerate(seen, 1):
+        for crashes in counts:
+            watcher = again(watcher)
+            watcher.see(under(pid, child(name, crashes=crashes)), ["joey"])
+    counted = {"canary" if name == "joey.canary" else "stable": sum(counts[-1] for counts in seen)}
+    assert watcher.facts.crashes == {arm: crashes for arm, crashes in counted.items() if crashes}
+
+
+def test_an_agent_that_was_not_in_sight_is_compared_with_what_was_seen_before() -> None:
+    watcher = watching()
+    watcher.see(under(1, child("joey", crashes=2)), ["joey"])
+    watcher.see(under(1), ["joey"])
+    watcher.see(under(1, child("joey", crashes=2)), ["joey"])
+    assert watcher.facts.crashes == {}
+    watcher.see(under(2), ["joey"])
+    watcher.see(under(2, child("joey", crashes=2)), ["joey"])
+    assert watcher.facts.crashes == {"stable": 2}
+
+
+def test_an_arm_that_is_wanted_again_begins_anew() -> None:
+    watcher = watching()
+    for tree in (under(1, child("joey.canary", crashes=2)), under(1), under(1, child("joey.canary", crashes=2))):
+        watcher.see(tree, ["joey"])
+    assert watcher.facts.crashes == {"canary": 4}
+
+
+def test_what_an_earlier_version_kept_says_nothing_of_supervisors_and_counts_nothing_twice() -> None:
+    watcher = watching(sightings=Sightings(crashes={"joey.canary": 2}))
+    watcher.see(under(1, child("joey.canary", crashes=2)), ["joey"])
+    assert watcher.facts.crashes == {}
+    watcher.see(under(2, child("joey.canary", crashes=2)), ["joey"])
+    assert watcher.facts.crashes == {"canary": 2}
+
+
 def test_what_crashed_before_the_promotion_is_known_when_it_comes() -> None:
     watcher = watching()
     watcher.see([child("joey", crashes=1), child("joey.canary", crashes=1)], ["joey"])
