@@ -61,6 +61,9 @@ class TrialPage:
         path: The page; made if it is not there.
         differences: The file that the counter-examples of one rollout are appended to, a line of JSON for each. The
             first line names the rollout.
+
+    Attributes:
+        is_first: Whether no process before this one has counted for the rollout at hand.
     """
 
     def __init__(self, path: Path, differences: Path) -> None:
@@ -70,6 +73,7 @@ class TrialPage:
             self._words = memoryview(mmap.mmap(descriptor, _SIZE)).cast("q")
         finally:
             os.close(descriptor)
+        self.is_first = False
         self._differences = differences
         self._at = {name: place for place, name in enumerate(FIGURES, start=1)}
         self._rollout: str | None = None
@@ -87,8 +91,9 @@ class TrialPage:
             rollout: Its rollout; the counter-examples of another one make room for those of this one.
         """
         if rollout != self._rollout:
+            self.is_first = False
             with suppress(OSError):  # tried again with the next table, or when its lease is renewed
-                self._begin_differences(rollout)
+                self.is_first = self._begin_differences(rollout)
                 self._rollout = rollout
         if self._words[self._row] == generation:
             return
@@ -115,14 +120,16 @@ class TrialPage:
         with suppress(OSError):
             self._append(line, _MOST_SPARE if spare else _MOST_DIFFERENCES)
 
-    def _begin_differences(self, rollout: str) -> None:
-        """Begin the file anew, unless a process before this one did so for the same rollout."""
+    def _begin_differences(self, rollout: str) -> bool:
+        """Begin the file anew, unless a process before this one did so for the same rollout; say if it did not."""
         head = msgspec.json.encode(_Head(rollout)) + b"\n"
         descriptor = os.open(self._differences, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            if os.read(descriptor, len(head)) != head:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, head, 0)
+            if os.read(descriptor, len(head)) == head:
+                return False
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, head, 0)
+            return True
         finally:
             os.close(descriptor)
 

@@ -47,6 +47,8 @@ SICK_S = 1.0
 class Record(Protocol):
     """Where the evidence goes; see `ark.trial_page.TrialPage`."""
 
+    @property
+    def is_first(self) -> bool: ...
     def begin(self, generation: int, rollout: str) -> None: ...
     def count(self, figure: str, amount: int = 1) -> None: ...
     def tell(self, difference: msgspec.Struct, *, spare: bool) -> None: ...
@@ -181,8 +183,14 @@ class Trials:
 
     @property
     def replay_per_s(self) -> float:
-        """How many recorded signals a second are to be shown once more; 0 while an arm is missing."""
-        return self._route.replay_per_s if self._route is not None and self._up.issuperset(ARMS) else 0.0
+        """How many recorded signals a second are to be shown once more; 0 while an arm is missing.
+
+        Also 0 where a process of the role before this one had its part in the rollout, as before a promotion: what
+        that one showed, live or once more, would be evidence twice.
+        """
+        if self._route is None or not self._up.issuperset(ARMS) or self._record is None:
+            return 0.0
+        return self._route.replay_per_s if self._record.is_first else 0.0
 
     @property
     def room(self) -> int:

@@ -68,6 +68,8 @@ class Line:
         table = Table(1, "r", self.clock + LEASE_S, roles={self.role: route})
         list(self.stages[self.role].turn(table, frozenset((CANARY,)), self.now_ns))
 
+    is_first = True
+
     def begin(self, generation: int, rollout: str) -> None:
         return
 

@@ -74,6 +74,8 @@ class House:
         self.stage = Stage(self._agent(), context, successor="next", journal=journal, epoch=1, record=self)
         self.stage.setup()
 
+    is_first = True
+
     def begin(self, generation: int, rollout: str) -> None:
         return
 
@@ -177,6 +179,17 @@ def test_kyles_recorded_signals_outlive_his_process_and_aletheias_do_not() -> No
         house.start()
         house.replay()
         assert house.counts["replayed_compared"] == left
+
+
+def test_a_process_that_begins_in_the_middle_of_a_rollout_shows_nothing_a_second_time() -> None:
+    house = House(Kyle)
+    for seq, message in enumerate(messages(Kyle), 1):
+        house.take(message, seq)
+    house.replay()
+    house.start()
+    house.is_first = False
+    house.replay()
+    assert house.counts["replayed_compared"] == len(BARS)
 
 
 def test_a_signal_that_comes_again_is_shown_once() -> None:

@@ -30,6 +30,9 @@ def test_a_writer_that_comes_back_goes_on_where_the_one_before_left_off(tmp_path
     assert set(rows) == {3, 4}
     assert rows[3]["canary_trials"] == 6
     assert rows[4] == dict.fromkeys(FIGURES, 0) | {"noise_compared": 2}
+    assert (first.is_first, second.is_first) == (True, False)
+    second.begin(5, "next")
+    assert second.is_first
 
 
 def test_when_there_is_no_room_the_oldest_table_goes_and_its_figures_with_it(tmp_path: Path) -> None:

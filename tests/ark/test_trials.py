@@ -86,6 +86,8 @@ class World:
         self.sent: list[int] = []
         self.tracks: dict[int, str] = {}
 
+    is_first = True
+
     def begin(self, generation: int, rollout: str) -> None:
         return
 
@@ -233,6 +235,8 @@ class Told:
         self.differences: list[Any] = []
         self.spared: list[bool] = []
         self.rollouts: list[str] = []
+
+    is_first = True
 
     def begin(self, generation: int, rollout: str) -> None:
         self.rollouts.append(rollout)
