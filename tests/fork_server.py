@@ -127,6 +127,11 @@ def main() -> int:
         importlib.import_module(name)
     for command in entry_points(group="ark.commands"):
         command.load()
+    from ark.config import load
+    from graveyard.seal import memory_faults
+
+    memory_faults()  # keeps the rules as they were read, for the comparison that every node begins with
+    load(None)  # and this the fields of the settings
     from setproctitle import getproctitle, setproctitle
 
     getproctitle()  # which finds its room now: it cannot any more once the environment is another one

@@ -8,44 +8,39 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.node import BIN, ECHO, Node, is_alive, node, wait_until
+from tests.node import BIN, ECHO, Node, is_alive, node, run, wait_until
 
 
-@pytest.fixture(scope="module", autouse=True)
-def as_a_shell_starts_it() -> Iterator[None]:
-    """Here nodes are started as users start them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.node.FORKS", False)
-        yield
+@pytest.fixture
+def as_a_shell_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes and commands are started as users start them."""
+    monkeypatch.setattr("tests.node.FORKS", False)
 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Node]:
-    """A node that runs through the whole module."""
-    with node(ECHO) as one:
-        yield one
+    """A node that runs through the whole module, started as users start it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.node.FORKS", False)
+        with node(ECHO) as one:
+            patch.undo()
+            yield one
 
 
-def refused(
-    one: Node, *extra: str, environment: dict[str, str] | None = None, prepare: Callable[[], None] | None = None
-) -> str:
+def refused(one: Node, *extra: str) -> str:
     """Try to start; it must end with exit code 1 and one line, which is given back."""
-    done = subprocess.run(
-        one.command(*extra),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        env={**os.environ, **(environment or {})},
-        preexec_fn=prepare,
-    )
+    return refusal(run(one.command(*extra)))
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line with which a start was refused."""
     assert done.returncode == 1, done
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
@@ -117,7 +112,16 @@ def test_a_home_that_cannot_be_written_is_named() -> None:
     with node(ECHO, start=False) as one:
         one.home.path.chmod(0o500)
         try:
-            line = refused(one, prepare=without_power_over_modes)
+            line = refusal(
+                subprocess.run(
+                    one.command(),
+                    capture_output=True,
+                    text=True,
+                    timeout=30,
+                    check=False,
+                    preexec_fn=without_power_over_modes,
+                )
+            )
         finally:
             one.home.path.chmod(0o700)
         assert f"cannot write to the home {one.home.path}" in line
@@ -158,7 +162,7 @@ def test_a_wrong_key_in_the_file_is_named_with_the_nearest_known_one() -> None:
 def test_a_wrong_setting_is_named(text: str, named: str) -> None:
     with node(text, start=False) as one:
         command = [each for each in one.command() if each not in ("--gateway", one.gateway)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = run(command)
         assert done.returncode == 1
         assert named in done.stderr
         assert done.stderr.count("\n") == 1
@@ -267,6 +271,7 @@ def test_a_signal_stops_the_node_within_five_seconds_and_leaves_nothing() -> Non
         assert "Traceback" not in one.output.read_text()
 
 
+@pytest.mark.usefixtures("as_a_shell_does")
 def test_ctrl_c_reaches_every_process_of_the_terminal_and_is_still_an_orderly_stop() -> None:
     with node(ECHO) as one:
         assert one.process is not None
@@ -276,6 +281,7 @@ def test_ctrl_c_reaches_every_process_of_the_terminal_and_is_still_an_orderly_st
         assert "Traceback" not in one.output.read_text()
 
 
+@pytest.mark.usefixtures("as_a_shell_does")
 def test_a_stop_in_the_middle_of_the_start_leaves_nothing_either() -> None:
     with node(ECHO, start=False) as one:
         one.start(wait=False)
@@ -298,6 +304,7 @@ def test_a_stop_with_signals_in_flight_loses_none_of_them() -> None:
         assert one.status()["signals"]["completed"] == 2000
 
 
+@pytest.mark.usefixtures("as_a_shell_does")
 def test_ark_run_stop_stops_the_node_and_waits_until_it_is_gone() -> None:
     with node(ECHO) as one:
         assert one.process is not None
@@ -312,6 +319,7 @@ def test_ark_run_stop_stops_the_node_and_waits_until_it_is_gone() -> None:
         assert again.stderr.count("\n") == 1
 
 
+@pytest.mark.usefixtures("as_a_shell_does")
 def test_when_the_starter_is_killed_the_whole_tree_goes_and_a_new_start_works_at_once() -> None:
     with node(ECHO) as one:
         assert one.process is not None
@@ -341,14 +349,7 @@ def test_nothing_outlives_a_starter_and_all_children_killed_at_once_and_another_
 
 def test_commands_without_a_node_say_so_in_one_line(tmp_path: Path) -> None:
     for command in (["inject", "-"], ["outcome", "x"], ["trace", "x"]):
-        done = subprocess.run(
-            [str(BIN / "ark-run"), *command, "--home", str(tmp_path)],
-            input="{}",
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = run([str(BIN / "ark-run"), *command, "--home", str(tmp_path)], input="{}")
         assert done.returncode == 1, done
         assert done.stderr.count("\n") == 1
         assert "no node runs over" in done.stderr
