@@ -39,6 +39,8 @@ __all__ = [
     "START_SHARE",
     "Migrated",
     "Run",
+    "goes_up",
+    "is_from_before",
     "migrate",
     "of_releases",
     "rehearse",
@@ -87,6 +89,18 @@ def release_of_keys(mark: object) -> str:
     return _newest(_steps(mark))
 
 
+def goes_up(mark: object, equipment: Equipment) -> bool:
+    """Whether an agent's keys, by its key `MARK`, are of a release before this one, which makes them its own."""
+    steps, digest = _steps(mark), equipment.digest
+    return bool(equipment.up) and digest != _newest(steps) and not _way_down(steps, digest)
+
+
+def is_from_before(mark: object, digest: str) -> bool:
+    """Whether a release is one from before the keys of an agent became what they are, by its key `MARK`."""
+    steps = _steps(mark)
+    return digest != _newest(steps) and _way_down(steps, digest) > 0
+
+
 def migrate(core: Core, role: str, equipment: Equipment, *, permanent: str, run: Run) -> Migrated | None:
     """Have the keys of an agent be for the release that it is about to run from.
 
@@ -103,11 +117,12 @@ def migrate(core: Core, role: str, equipment: Equipment, *, permanent: str, run:
     Raises:
         ArkError: The way up failed. Nothing is written then.
     """
-    steps = _steps(core.get(role, MARK))
+    mark = core.get(role, MARK)
+    steps = _steps(mark)
     digest = equipment.digest
     back = _way_down(steps, digest)
     # On probation nobody goes down: from there, the permanent release would not find its own keys again.
-    if (digest == _newest(steps) or digest != permanent) if back else not _goes_up(steps, equipment):
+    if (digest == _newest(steps) or digest != permanent) if back else not goes_up(mark, equipment):
         return None
     revision = core.revision()
     before = after = _keys(core, role)
@@ -151,7 +166,7 @@ def rehearse(core: Core, role: str, equipment: Equipment, *, run: Run) -> None:
     Raises:
         ArkError: It failed, or what it gave cannot be kept.
     """
-    if _goes_up(_steps(core.get(role, MARK)), equipment):
+    if goes_up(core.get(role, MARK), equipment):
         _sound(role, run(equipment.digest, "up", _keys(core, role)))
 
 
@@ -164,12 +179,6 @@ def _steps(mark: object) -> tuple[_Step, ...]:
 
 def _newest(steps: Sequence[_Step]) -> str:
     return steps[-1].digest if steps else INSTALLED.digest
-
-
-def _goes_up(steps: Sequence[_Step], equipment: Equipment) -> bool:
-    """Whether the keys are of a release before this one, which makes them its own."""
-    digest = equipment.digest
-    return bool(equipment.up) and digest != _newest(steps) and not _way_down(steps, digest)
 
 
 def _way_down(steps: Sequence[_Step], digest: str) -> int:

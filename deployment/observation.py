@@ -13,8 +13,10 @@ import psutil
 from ark.errors import JournalError
 from ark.home import Home
 from ark.journal import open_for_reading
+from ark.migration import MARK
 from ark.routing import arm_name
 from ark.showing import shown
+from ark.state import read_core
 from ark.tally import tracks_in
 from ark.trial_page import Row, differences_in, read_rows
 from deployment.deploy_book import Shares
@@ -26,6 +28,7 @@ __all__ = [
     "Watcher",
     "differences",
     "followed",
+    "marks",
     "open_positions",
     "resident_bytes",
     "segments",
@@ -167,6 +170,21 @@ def open_positions(home: Home, by: str) -> dict[str, str | None] | None:
     every = {each.symbol: each for each in (*found.positions, *found.opened)}
     keys = {"symbol": "symbol", "source": "source", "notional": "band"}
     return {symbol: getattr(each, keys[by]) for symbol, each in every.items()}
+
+
+def marks(home: Home, roles: Iterable[str]) -> dict[str, object]:
+    """The key of each agent that says which releases have made its state their own; see `ark.migration`.
+
+    Raises:
+        JournalError: The Mutable Core cannot be read.
+    """
+    core = read_core(home)
+    if core is None:
+        return {}
+    try:
+        return {role: core.get(role, MARK) for role in roles}
+    finally:
+        core.close()
 
 
 def resident_bytes(pid: int) -> int | None:

@@ -23,10 +23,11 @@ from ark import interventions
 from ark.config import Config
 from ark.deploy_desk import Order, Reply
 from ark.equipment import Equipment, permanent_releases, write_permanent_releases
-from ark.errors import ArkError, ConfigError
+from ark.errors import ArkError, ConfigError, JournalError
 from ark.files import replace_file
 from ark.home import Home
 from ark.logger import of_process
+from ark.migration import goes_up
 from ark.protocol import Code
 from ark.routing import Table, TableFile, write_table
 from deployment.deploy_book import FILE, DeployBook, Kept
@@ -39,6 +40,7 @@ from deployment.observation import (
     Watcher,
     differences,
     followed,
+    marks,
     open_positions,
     segments,
     unapproved,
@@ -47,7 +49,7 @@ from deployment.orders import plan_of, wish_of, word_of
 from deployment.progress import Answer, Inputs, Moved, Rollout, Word, create, is_active, is_over
 from deployment.releases import Release, ReleaseError, open_release, resolve
 from deployment.report import Rate, arms_of, document_of
-from deployment.rollout import Effect, conflict, step, undo_conflict, worth_undoing
+from deployment.rollout import Effect, conflict, state_conflict, step, undo_conflict, worth_undoing
 from deployment.samples import Segment
 from deployment.tasks import Tasks
 from deployment.tripwires import Tripwires, check
@@ -277,7 +279,8 @@ class Operation:
         kept = Kept(create(plan, self._clock(), self._book.newest_generation))
         against = [each.rollout for each in self._book.all()]
         document = document_of(kept, Inputs(budget=self._tasks.budget), full=True)
-        return {**document, "conflict": conflict(plan, against), "plan": msgspec.to_builtins(plan)}
+        found = conflict(plan, against) or state_conflict(plan, marks(self._home, plan.roles))
+        return {**document, "conflict": found, "plan": msgspec.to_builtins(plan)}
 
     def _begin(self, order: Order) -> dict[str, Any] | None:
         if self._kept is None:
@@ -286,6 +289,7 @@ class Operation:
         against = conflict(plan, [each.rollout for each in self._book.all()])
         if self._kept is not None:  # also one of the same moment, which has not begun yet
             against = against or f"{self._kept.rollout.plan.id} is under way; wait for its end, or abort it"
+        against = against or state_conflict(plan, marks(self._home, plan.roles))
         if against:
             raise ConfigError(against)
         kept = Kept(create(plan, self._clock(), self._book.newest_generation))
@@ -345,6 +349,8 @@ class Operation:
         digest = self._digest(order.to)
         release, permanent = self._open(digest), self._permanent()
         roles = [role for role in (release.agents if digest else permanent) if role in permanent]
+        if not order.now:
+            self._check_untried(release, roles)
         if self._kept is None:
             self._make_permanent(dict.fromkeys(roles, digest))
             self._record(order, "", {"releases": dict.fromkeys(roles, digest)})
@@ -360,6 +366,19 @@ class Operation:
             fields={"to": release.short, "roles": roles, "by": order.by, "reason": order.reason},
         )
         return {"roles": dict.fromkeys(roles, digest), "release": release.short}
+
+    def _check_untried(self, release: Release, roles: Sequence[str]) -> None:
+        """Refuse what could keep an agent from starting, with nobody there to take it back."""
+        try:
+            kept = marks(self._home, roles)
+        except JournalError:
+            return  # a state that nobody can read stands in no way back
+        for role in roles:
+            if goes_up(kept.get(role), release.equipment(role)):
+                raise ConfigError(
+                    f"{role}'s state would have to go up to {release.short}, which no canary has tried",
+                    hint=f"`ark-run deploy start --release {release.short}` tries it; --now does it all the same",
+                )
 
     # One round
 

@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ark.migration import is_from_before, release_of_keys
 from deployment.desired import Desired, desired, observed
 from deployment.plan import Plan
 from deployment.progress import Inputs, Rollout, create, is_active, is_over
@@ -57,6 +58,7 @@ __all__ = [
     "desired",
     "holds",
     "observed",
+    "state_conflict",
     "step",
     "undo_conflict",
     "worth_undoing",
@@ -94,6 +96,27 @@ def conflict(plan: Plan, rollouts: Iterable[Rollout]) -> str:
             shared = ", ".join(sorted(other.plan.roles.keys() & plan.roles.keys()))
             about = f"is about {shared}, too" if shared else "each would be blamed for the other's faults"
             return f"{other.plan.id} is under way and {about}; wait for its end, abort it, or roll all out as one"
+    return ""
+
+
+def state_conflict(plan: Plan, marks: Mapping[str, object]) -> str:
+    """Why a plan cannot be started with the state that the agents keep; empty if it can.
+
+    A release from before a way up that the state has gone would not know it, in any stage; and on probation, where
+    nobody goes down, it would write its own keys beside those that it is to find there later.
+
+    Args:
+        plan: Which.
+        marks: The key `ark.migration.MARK` of each agent that has one.
+    """
+    for role, digest in sorted(plan.roles.items()):
+        mark = marks.get(role)
+        if digest != plan.stable[role] and is_from_before(mark, digest):
+            to, now = digest[:12] or "installed", release_of_keys(mark)[:12]
+            return (
+                f"{role} keeps its state as release {now} does, and {to} is from before that;"
+                f" `ark-run rollback --to {to} --reason TEXT` goes back at once, and takes the state along"
+            )
     return ""
 
 

@@ -1,7 +1,8 @@
 """Go back to the release before: of the rollout under way, or of the newest one if that is permanent already.
 
 The stable release decides every signal within a second; then what the new one wrote into the agents' state is
-undone, and the agents are checked. --to makes another release the permanent one at once, without a canary.
+undone, and the agents are checked. --to makes another release the permanent one at once, without a canary; what the
+agents keep goes down with it, and up only with --now.
 
 --now leaves these checks away, and waits two seconds for the node at most. Where it does not answer, or its deploy
 actor does not, it goes back by the files of the home, which needs neither.

@@ -17,6 +17,7 @@ from ark.deploy_desk import Order, Reply
 from ark.equipment import Equipment, permanent_releases, write_permanent_releases
 from ark.errors import JournalError
 from ark.home import Home
+from ark.migration import MARK
 from ark.protocol import Code
 from ark.rollouts import read_rollout
 from ark.routing import BASELINE, CANARY, OWN, Table, place_of, placed, read_table
@@ -25,6 +26,7 @@ from deployment import emergency, operation
 from deployment.content import ReleaseError
 from deployment.deploy_book import FILE, DeployBook, Kept
 from deployment.desired import Task
+from deployment.manifest import Manifest, Migration
 from deployment.operation import Operation
 from deployment.progress import Rollback, Rollout, State, create, is_active
 from deployment.releases import Release
@@ -347,6 +349,69 @@ def test_an_aa_has_nothing_to_undo(bench: Bench) -> None:
     actor._keep(kept)
     assert kept.revision is None
     assert actor._tasks._undo(kept, []) == "the release has written nothing"
+
+
+# Releases from before the state
+
+
+def goes_up(release: Release) -> Release:
+    """The same release, with ways of its own for Joey's state."""
+    moves = {"joey": Migration("moves:up", "moves:down")}
+    said = Manifest(1, "name", "1", dict(release.agents), 1, {**moves, "hrm": "restart"}, "")
+    return msgspec.structs.replace(release, manifest=said)
+
+
+def has_gone_up(bench: Bench, *steps: tuple[str, str]) -> None:
+    """Joey's state is that of the last of these releases; each stands beside the permanent one when it came."""
+    core = open_core(bench.home)
+    mark = [{"digest": digest, "before": before, "revision": 1} for digest, before in steps]
+    core.set("joey", MARK, mark, requester="joey")
+    core.close()
+
+
+def test_a_release_from_before_the_state_is_not_rolled_out_but_gone_back_to(bench: Bench) -> None:
+    bench.make_permanent(joey=NEXT)
+    has_gone_up(bench, (NEW, OLD), (NEXT, NEW))
+    bench.begin()
+    for digest, short in ((NEW, NEW[:12]), (OLD, OLD[:12]), ("", "installed")):
+        plan = {"roles": {"joey": digest}}
+        told = bench.ask("deploy.plan", plan=plan).fields["plan"]["conflict"]
+        assert told.startswith(
+            f"joey keeps its state as release {NEXT[:12]} does, and {short} is from before that;"
+        )
+        assert f"`ark-run rollback --to {short} --reason TEXT`" in told
+        assert told in bench.ask("deploy.start", plan=plan).message
+        assert not bench.actor.is_active
+    assert not bench.ask("rollback", to=NEW).code
+    assert bench.permanent["joey"] == NEW
+
+
+def test_whatever_knows_the_state_is_rolled_out(bench: Bench) -> None:
+    bench.make_permanent(joey=OLD)
+    has_gone_up(bench, (NEW, ""))  # and the old one came after it, with no way of its own
+    bench.begin()
+    for roles in ({"joey": NEW}, {"joey": NEXT}, {"hrm": NEW}):
+        assert bench.ask("deploy.plan", plan={"roles": roles}).fields["plan"]["conflict"] == ""
+    assert (
+        bench.ask("deploy.plan", plan={"roles": {"joey": OLD}, "strategy": "aa"}).fields["plan"]["conflict"] == ""
+    )
+
+
+def test_nobody_goes_up_untried_unless_it_is_to_be_now(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    opens = bench.open
+    monkeypatch.setattr(operation, "open_release", lambda home, digest: goes_up(opens(home, digest)))
+    bench.begin()
+    refused = bench.ask("rollback", to=NEW)
+    assert f"joey's state would have to go up to {NEW[:12]}, which no canary has tried" in refused.message
+    assert f"`ark-run deploy start --release {NEW[:12]}`" in refused.message
+    assert bench.permanent == {}
+    assert not bench.ask("rollback", to=NEW, now=True).code
+    assert bench.permanent == {"joey": NEW, "hrm": NEW}
+
+    has_gone_up(bench, (NEW, ""), (NEXT, NEW))
+    assert not bench.ask("rollback", to=NEW).code
+    (bench.home.data / "state.db").write_bytes(b"no database" * 1000)
+    assert not bench.ask("rollback", to=NEXT).code
 
 
 def test_state_that_cannot_be_read_is_not_taken_for_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,8 @@ def test_what_a_release_made_of_the_state_is_undone_with_it(played: Rollouts) ->
         trigger.touch()
         wait_until(lambda: kept()["windows"] > 20, "joey keeps another value")
         assert "joey: its state" in in_use(played.home)[release]
+        before = played.ask("deploy.plan", plan={"roles": {"joey": "installed"}})["plan"]["conflict"]
+        assert "`ark-run rollback --to installed" in before
         played.ask("deploy.undo", reason="the test goes on")
         assert played.finish()["state"] == "rolled_back"
         runs("")
