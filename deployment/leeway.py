@@ -1,6 +1,7 @@
-"""How far a plan may go from what the node's configuration says of the judge: stricter, and never laxer. Pure.
+"""How far a plan may go from what the node's configuration says of judge and people: stricter, never laxer. Pure.
 
 What `[deploy].judge` names is the node's word. What it does not name is a default, and any plan may say otherwise.
+That a release of HRM takes two people is the node's word without being named.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from ark.deploy_settings import DeployConfig, Gate
 from ark.errors import ConfigError
 
-__all__ = ["FEWER", "FIXED", "HIGHER", "LOWER", "check_leeway"]
+__all__ = ["FEWER", "FIXED", "HIGHER", "LOWER", "check_leeway", "check_people"]
 
 LOWER = frozenset((
     "beta", "harmful", "limit", "tolerance", "margin", "late_allowed", "late_limit", "share_margin", "replay",
@@ -56,6 +58,41 @@ def check_leeway(named: Iterable[str], node: msgspec.Struct, plan: msgspec.Struc
                 hint=rule,
                 field=name,
             )
+
+
+def check_people(node: DeployConfig, plan: DeployConfig) -> None:
+    """See that a plan asks all the people that the node asks.
+
+    Args:
+        node: The node's settings.
+        plan: The plan's.
+
+    Raises:
+        ConfigError: It asks fewer; `field` names the setting.
+    """
+    spared = sorted(set(node.two_people) - set(plan.two_people))
+    if spared:
+        raise ConfigError(
+            f"it leaves out {', '.join(spared)}, whose releases need two people here",
+            hint=f"name {', '.join(spared)} too, or have `two_people` in [deploy] of ark.toml changed",
+            field="two_people",
+        )
+    for gate in node.gates:
+        if not any(_is_as_strict(each, gate) for each in plan.gates):
+            raise ConfigError(
+                f"it leaves out or loosens the gate before {gate.before} of ark.toml",
+                hint="name that gate too, with as many people and no others",
+                field="gates",
+            )
+
+
+def _is_as_strict(gate: Gate, asked: Gate) -> bool:
+    """Whether who passes one gate would have passed the other."""
+    return (
+        gate.before == asked.before
+        and gate.needed >= asked.needed
+        and (not asked.approvers or (bool(gate.approvers) and set(gate.approvers) <= set(asked.approvers)))
+    )
 
 
 def _told(value: Any) -> str:

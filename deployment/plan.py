@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from ark.deploy_settings import DeployConfig, FreezeWindow, Gate
 from ark.errors import ConfigError
-from deployment.leeway import check_leeway
+from deployment.leeway import check_leeway, check_people
 from deployment.tripwires import Tripwires
 from deployment.verdict import Policy
 
@@ -120,8 +120,8 @@ def make_plan(
 ) -> Plan:
     """A plan from the node's settings, then a file, then options; the last one wins.
 
-    Of the judge each says only what it names, and what the node names stands, or is made stricter; see
-    `deployment.leeway`.
+    Of the judge each says only what it names, and what the node names stands, or is made stricter; nor may it ask
+    fewer people than the node does. See `deployment.leeway`.
 
     Args:
         name: The rollout's.
@@ -176,6 +176,10 @@ def make_plan(
         check_leeway(node.judge, own, judge)
     except ConfigError as error:
         raise _placed(error, where, "judge") from None
+    try:
+        check_people(node, made.settings)
+    except ConfigError as error:
+        raise _placed(error, where) from None
     return made
 
 
@@ -203,8 +207,8 @@ def _convert(tree: Mapping[str, Any], kind: type[Kind], where: str, place: str =
         raise _placed(error, where, place) from None
 
 
-def _placed(error: ConfigError, where: str, place: str) -> ConfigError:
-    field = f"{place}.{error.field}"
+def _placed(error: ConfigError, where: str, place: str = "") -> ConfigError:
+    field = f"{place}.{error.field}" if place else error.field
     return ConfigError(f"{where}: {field}: {error.message}", hint=error.hint, field=field)
 
 

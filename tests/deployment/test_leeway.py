@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,37 @@ def test_a_judge_that_is_no_table_is_one_line(wrong: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         planned({"beta": 0.02}, judge=wrong)
     assert caught.value.field == "judge"
+
+
+@pytest.mark.parametrize("spared", [[], ["joey"]])
+def test_a_plan_cannot_spare_a_release_of_the_judge_its_two_people(spared: list[str]) -> None:
+    with pytest.raises(ConfigError, match="two_people: it leaves out hrm") as caught:
+        planned({}, two_people=spared)
+    assert caught.value.field == "two_people"
+    alone = DeployConfig(two_people=())
+    assert make_plan("r1", {"hrm": "x"}, {"hrm": ""}, settings=alone).gates == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "fits"),
+    [
+        ({"before": "25"}, [{"before": "25"}, {"before": "50"}], True),
+        ({"before": "25"}, [{"before": "25", "approvers": ["ada"]}], True),
+        ({"before": "25"}, [], False),
+        ({"before": "25"}, [{"before": "50"}], False),
+        ({"needed": 2}, [{"needed": 3}], True),
+        ({"needed": 2}, [{"needed": 1}], False),
+        ({"approvers": ["ada", "ben"]}, [{"approvers": ["ben"]}], True),
+        ({"approvers": ["ada", "ben"]}, [{"approvers": ["eve"]}], False),
+        ({"approvers": ["ada", "ben"]}, [{}], False),
+    ],
+)
+def test_a_plan_keeps_each_gate_of_the_node_or_makes_it_stricter(
+    asked: dict[str, Any], said: list[dict[str, Any]], fits: bool
+) -> None:
+    node = msgspec.convert({"gates": [asked]}, DeployConfig)
+    outcome = (
+        nullcontext() if fits else pytest.raises(ConfigError, match="the plan: gates: it leaves out or loosens")
+    )
+    with outcome:
+        make_plan("r1", {"joey": "x"}, {"joey": ""}, settings=node, options={"gates": said})

@@ -112,7 +112,7 @@ def test_a_release_of_the_judge_takes_two_people_before_its_promotion() -> None:
     assert gates(gates=[{"needed": 3}]) == [("promotion", 3)]
     assert gates("joey") == []
     assert gates("joey", gates=[{"before": "25"}]) == [("25", 1)]
-    assert gates(two_people=[]) == []
+    assert gates(two_people=["hrm", "joey"]) == [("promotion", 2)]
     with pytest.raises(ConfigError, match="takes 2 people, since it is about hrm"):
         gates(gates=[{"approvers": ["ada"]}])
 
