@@ -45,7 +45,12 @@ from supervisor.requests import Requests
 __all__ = ["Supervisor"]
 
 _WATCHDOG = "watchdog"
+_TOLD = ("gateway", _WATCHDOG, "exporter", "deployer")
+"""The services that are told of the tree."""
 _LAST_MOMENT_S = 1.0
+_UNHEARD = 8
+"""So many trees are sent to a process between two of its heartbeats: more than a restart or two take, and less than
+half of the messages that Thespian has under way at once."""
 _STATES = {"pending": "starting", "waiting": "starting", "stopping": "stopped"}
 """The policy's states that the protocol does not know, and what it calls them."""
 _EQUIPPED = frozenset({"starting", "running", "backoff"})
@@ -145,6 +150,11 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._stacks: dict[str, tuple[int, str]] = {}
         self._requests = Requests()
         self._told: list[dict[str, Any]] = []
+        self._tree: list[dict[str, Any]] = []
+        self._untold: set[str] = set()
+        """The services that have not been handed the newest tree."""
+        self._handed: dict[str, tuple[tuple[int, int], int]] = {}
+        """At which heartbeat of which process a service was last handed one, and how many since that."""
         self._wake_at: float | None = None
         self._unkept = False
         self._routes = TableFile(self._home.routes_file)
@@ -432,8 +442,28 @@ class Supervisor(Actor):  # type: ignore[misc]
             "alone": False,
             "release": "",
         }
-        for name in ("gateway", _WATCHDOG, "exporter", "deployer"):
-            self._ask(name, {"do": "tree", "children": [root, *tree]})
+        self._tree = [root, *tree]
+        self._untold = set(_TOLD)
+        self._tell_services()
+
+    def _tell_services(self) -> None:
+        """Hand the tree to whoever listens; who does not gets the newest one when he is heard of again.
+
+        Thespian has twenty messages under way at once. Those to a process that does not read would hold up all
+        others: the gateway would hear neither of epochs nor of anything else for as long as that one is hung.
+        """
+        for name in (each for each in _TOLD if each in self._untold):
+            process = self._processes.get(name)
+            if process is None:
+                continue  # whoever comes in its place is a change of the tree, and is told then
+            box = read(self._home.box(name))
+            beats = (process.pid, box.loops if box is not None and box.pid == process.pid else 0)
+            before, handed = self._handed.get(name, (beats, 0))
+            handed = handed + 1 if before == beats else 1
+            if handed <= _UNHEARD:
+                self._handed[name] = (beats, handed)
+                self._untold.discard(name)
+                self._ask(name, {"do": "tree", "children": self._tree})
 
     # Time
 
@@ -455,6 +485,7 @@ class Supervisor(Actor):  # type: ignore[misc]
         self._box.beat(epoch=self._epoch, handled=0, received=0, sent=0)
         self.wakeupAfter(timedelta(seconds=self._beat_s), payload="beat")
         self._look_at_routes()
+        self._tell_services()
         self._watch_the_watchdog()
         if self._unkept:
             self._keep_orders()

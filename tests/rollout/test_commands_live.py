@@ -108,6 +108,19 @@ def test_a_frame_that_nobody_can_read_does_not_end_the_deploy_actor(busy: Node, 
     assert busy.child("deployer")["pid"] == before
 
 
+def test_a_deploy_actor_that_hangs_holds_up_nobodys_word_to_the_gateway(busy: Node) -> None:
+    deployer = busy.child("deployer")["pid"]
+    os.kill(deployer, signal.SIGSTOP)
+    try:
+        with busy.client(timeout_s=5.0) as client:
+            for number in range(8):  # each is some changes of the tree, which the deploy actor is to be told, too
+                client.request("restart", agent="aletheia", reason=f"number {number}")
+            pid = busy.child("aletheia")["pid"]
+            wait_until(lambda: os.path.exists(f"/proc/{pid}"), "what is shown is of now", within_s=2.0)
+    finally:
+        os.kill(deployer, signal.SIGCONT)
+
+
 def test_who_watches_sees_each_step_and_how_it_ends(busy: Node, tell: Desk) -> None:
     out = tell("deploy", "aa", "joey", "--watch", "--note", "is it right?", "--by-name", "ada")
 
