@@ -24,7 +24,7 @@ _STRICT = bool(os.environ.get("ARK_NO_SKIPS"))
 """Set by `.ci/run`: a test that is skipped has failed."""
 _LEFT = pytest.StashKey[list[str]]()
 
-settings.register_profile("local", deadline=None, print_blob=True, max_examples=50)
+settings.register_profile("local", deadline=None, print_blob=True, max_examples=30)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True)
 settings.register_profile("soak", settings.get_profile("local"), max_examples=5_000)
 settings.load_profile("ci" if os.environ.get("CI") or _STRICT else "local")

@@ -23,7 +23,7 @@ from tests.node import ROOT
 from tests.promises import figures_agree
 from tests.worlds import database, digest, live, live_with_letters
 
-SEEDS = 60
+SEEDS = 45
 PORTION = 15
 COUNTED_SEEDS = 8
 SOAK_SEEDS = 200_000

@@ -172,7 +172,7 @@ def test_of_ordinary_bars_a_small_share_becomes_a_plan() -> None:
     kyle.setup(desk)
     cases = [
         joey.handle(kyle.handle(msgspec.convert(given_signal, Signal), desk), desk)
-        for given_signal in as_signals(demo_bars())
+        for given_signal in as_signals(bar for bar in demo_bars() if bar[0] in ("IBM", "MSFT"))
     ]
     planned = [case.setup for case in cases if case.setup is not None]
     assert 0.01 < len(planned) / len(cases) < 0.06

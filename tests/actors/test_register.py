@@ -213,8 +213,10 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path, monkeypat
     path.write_text("client_orders = []")
     registrar = Registrar(path)
     first = registrar.current()
-    monkeypatch.setattr(Path, "read_text", lambda self, **options: pytest.fail("it was read again"))
+    read: list[Path] = []
+    monkeypatch.setattr(Path, "read_text", lambda self, **options: read.append(self) or "")
     assert registrar.current() is first
+    assert path not in read, "others may read theirs meanwhile, in threads of their own"
 
 
 def test_a_file_that_was_put_in_place_with_the_same_size_and_time_is_read(floor: Registered) -> None:

@@ -18,7 +18,7 @@ from ark.simulator import Faults, Report, Simulation
 from ark.stage import Stage
 from tests.echo_agents import First, Passed
 
-SEEDS = 60
+SEEDS = 45
 PORTION = 15
 SOAK_SEEDS = 50_000
 ENOUGH_TO_FIND = 400

@@ -11,7 +11,7 @@ from graveyard import canaries, ethics, judge
 from tests.graveyard.cases import NAMES, complaints
 from tests.graveyard.mutate import CASES, EQUIVALENT, Mutant, complaint, mutants
 
-SAMPLE = 40
+SAMPLE = 25
 
 
 def test_nothing_is_wrong_with_the_judge_as_it_is() -> None:

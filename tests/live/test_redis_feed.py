@@ -128,7 +128,7 @@ def test_every_entry_becomes_one_outcome_though_feed_gateway_and_redis_are_kille
     with node(fed(server.url)) as one:
         producer = Producer(server)
         producer.start()
-        for _ in range(3):
+        for _ in range(2):
             under_way(one)
             kill_child(one, "feed")
             under_way(one)
