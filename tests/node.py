@@ -46,6 +46,12 @@ class = "tests.echo_agents:Last"
 path = "{ROOT}"
 """
 """A pipeline of three small agents, for tests of the runtime alone."""
+BARE = f"""
+{ECHO}
+[metrics]
+enabled = false
+"""
+"""The same for tests that never ask the exporter: a process less in each of their nodes."""
 
 PATIENT = """
 [watchdog]

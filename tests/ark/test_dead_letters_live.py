@@ -19,14 +19,14 @@ from ark.client import Client
 from ark.errors import RequestError
 from ark.letters import retry_id
 from ark.protocol import Code
-from tests.node import ECHO, Node, comes_back, node, wait_until
+from tests.node import BARE, Node, comes_back, node, wait_until
 
 SIGNAL = {"symbol": "AAPL", "direction": "long", "price": 100.0}
 
 
 @pytest.fixture(scope="module")
 def one() -> Iterator[Node]:
-    with node(ECHO) as running:
+    with node(BARE) as running:
         yield running
 
 
@@ -194,7 +194,7 @@ def test_a_gateway_that_is_killed_has_done_the_retry_whole_or_not_at_all(
 
 
 def test_while_the_node_is_down_letters_are_listed_and_shown_and_not_dealt_with(tmp_path: Path) -> None:
-    with node(ECHO) as one:
+    with node(BARE) as one:
         assert letters(one) == []
         with one.client() as client:
             trace_id = dies(client, tmp_path / "missing")

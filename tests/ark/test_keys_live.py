@@ -30,10 +30,10 @@ from ark.keys import fingerprint
 from ark.protocol import OPERATIONS, Role
 from tests.ark.wire_client import SIGNAL, Wire
 from tests.javascript import PACKAGES, needs_node
-from tests.node import BIN, ECHO, ROOT, Node, comes_back, node, wait_until
+from tests.node import BARE, BIN, ROOT, Node, comes_back, node, wait_until
 from tests.node import run as run_command
 
-GUARDED = ECHO + "\n[gateway]\ncurve = true\n"
+GUARDED = BARE + "\n[gateway]\ncurve = true\n"
 
 
 HALF_A_HELLO = (
@@ -393,7 +393,7 @@ def test_a_client_with_a_key_for_another_node_is_told_within_its_time(guarded: N
 
 
 def test_a_key_at_a_node_that_asks_for_none_is_told(keys: Keys) -> None:
-    with node(ECHO) as plain, Client(plain.gateway, key=keys.file("desk"), timeout_s=5.0) as client:
+    with node(BARE) as plain, Client(plain.gateway, key=keys.file("desk"), timeout_s=5.0) as client:
         with pytest.raises(ClientKeyError, match="asks for no key"):
             client.status()
         with Client(plain.gateway) as injector, pytest.raises(RequestError, match="not for the role injector"):
@@ -553,7 +553,7 @@ def test_the_node_program_of_the_page_comes_in(guarded: Node, keys: Keys) -> Non
 
 
 def test_beyond_loopback_a_node_without_keys_does_not_start(tmp_path: Path) -> None:
-    with node(ECHO, start=False) as one:
+    with node(BARE, start=False) as one:
         one.gateway = one.gateway.replace("127.0.0.1", "0.0.0.0")
         done = subprocess.run(one.command(), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 1
@@ -568,7 +568,7 @@ def test_beyond_loopback_a_node_without_keys_does_not_start(tmp_path: Path) -> N
 
 
 def test_beyond_loopback_only_who_has_a_key_comes_in(tmp_path: Path) -> None:
-    with node(ECHO, start=False) as one:
+    with node(BARE, start=False) as one:
         one.home.prepare()
         keys = Keys(one, tmp_path)
         path = keys.file("desk")

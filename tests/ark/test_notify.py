@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ark.blackbox import read
 from ark.notify import Notifier, Phase, Report, describe
-from tests.node import BIN, ECHO, ROOT, Node, node, wait_until
+from tests.node import BARE, BIN, ROOT, Node, node, wait_until
 
 UNIT = ROOT / "deployment" / "systemd" / "ark.service"
 PHASES: list[Phase] = ["starting", "up", "rebuilding", "stopping"]
@@ -180,7 +180,7 @@ missed = 4
 @contextmanager
 def notified(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Node, Listener]]:
     """A node that tells a listener of the test."""
-    with listener(str(folder / "notify")) as there, node(ECHO + QUICK, start=False) as one:
+    with listener(str(folder / "notify")) as there, node(BARE + QUICK, start=False) as one:
         monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
         monkeypatch.delenv("WATCHDOG_PID", raising=False)

@@ -20,7 +20,7 @@ from ark.journal import open_for_reading
 from ark.storage import KNOWN
 from tests.chaos.test_kills import FAST_HANDS, made_up_signals
 from tests.disk import damage, filled, put_back, small_disk, unwritable
-from tests.node import ECHO, Node, ended, node, wait_until
+from tests.node import BARE, Node, ended, node, wait_until
 from tests.promises import check_promises
 
 SMALL = """
@@ -129,7 +129,7 @@ def everything_ended_once(one: Node, accepted: list[str]) -> None:
 
 
 def test_a_full_disk_stops_the_signals_and_not_the_node_and_what_was_accepted_ends_once_there_is_room() -> None:
-    with small_disk() as disk, node(ECHO + SMALL, folder=disk) as one:
+    with small_disk() as disk, node(BARE + SMALL, folder=disk) as one:
         assert one.process is not None
         before = incarnations(one)
         with feeding(one) as feeder:
@@ -174,7 +174,7 @@ def test_a_full_disk_under_the_trading_pipeline_costs_no_order_and_doubles_none(
 
 
 def test_a_file_that_became_read_only_is_waited_for_and_the_signals_in_hand_are_not_blamed() -> None:
-    with node(ECHO) as one, one.client() as client:
+    with node(BARE) as one, one.client() as client:
         client.inject(SIGNAL)
         pid = one.child("beta")["pid"]
         with unwritable(one.home.data / "beta.db"):
@@ -189,7 +189,7 @@ def test_a_file_that_became_read_only_is_waited_for_and_the_signals_in_hand_are_
 
 
 def test_a_gateway_whose_file_is_read_only_answers_and_takes_nothing_in() -> None:
-    with node(ECHO) as one, one.client(timeout_s=1.0) as client:
+    with node(BARE) as one, one.client(timeout_s=1.0) as client:
         pid = one.child("gateway")["pid"]
         with unwritable(one.home.data / "gateway.db"):
             os.kill(pid, signal.SIGKILL)
@@ -235,7 +235,7 @@ def test_damaged_files_halt_trading_and_each_is_waited_for_until_it_is_put_back(
 
 
 def test_damage_that_is_found_at_work_is_looked_for_thoroughly_from_then_on(tmp_path: Path) -> None:
-    with node(ECHO) as one, one.client() as client:
+    with node(BARE) as one, one.client() as client:
         taken = [each["trace_id"] for each in client.inject_many([SIGNAL] * 50)]
         wait_until(lambda: all(ended(client, each) for each in taken), "every signal has its outcome")
         client.request("isolate", agent="beta", reason="to damage its file")
@@ -255,7 +255,7 @@ def test_damage_that_is_found_at_work_is_looked_for_thoroughly_from_then_on(tmp_
 
 
 def test_a_database_that_has_vanished_is_not_begun_anew_in_silence(tmp_path: Path) -> None:
-    with node(ECHO) as one:
+    with node(BARE) as one:
         with one.client() as client:
             client.outcome(client.inject(SIGNAL)["trace_id"], timeout_s=10.0)
         one.stop()
@@ -274,7 +274,7 @@ def test_a_database_that_has_vanished_is_not_begun_anew_in_silence(tmp_path: Pat
 
 
 def test_a_node_does_not_start_on_a_full_disk_and_says_why() -> None:
-    with small_disk() as disk, node(ECHO, folder=disk, start=False) as one, filled(disk):
+    with small_disk() as disk, node(BARE, folder=disk, start=False) as one, filled(disk):
         done = one.run("ark-run", "start")
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1

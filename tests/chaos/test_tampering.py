@@ -22,7 +22,7 @@ import zmq
 from ark.blackbox import read
 from ark.config import Config
 from ark.errors import ArkError
-from tests.node import ECHO, ROOT, Node, node, wait_until
+from tests.node import BARE, ROOT, Node, node, wait_until
 
 PACKAGES = ("actors", "ark", "deployment", "graveyard", "supervisor")
 OFTEN = """
@@ -128,7 +128,7 @@ TAMPERINGS = [
 
 def test_who_changes_the_rule_book_halts_trading(copy: Copy) -> None:
     sound = copy.contents()
-    with node(ECHO + OFTEN) as one, events(one, "seal_broken") as event:
+    with node(BARE + OFTEN) as one, events(one, "seal_broken") as event:
         for number, (tamper, fault) in enumerate(TAMPERINGS, start=1):
             assert one.home.halt_reason() is None
 
@@ -151,7 +151,7 @@ def test_who_changes_the_rule_book_halts_trading(copy: Copy) -> None:
 
 
 def test_a_resume_holds_only_after_the_repair(copy: Copy) -> None:
-    with node(ECHO + OFTEN) as one, events(one, "seal_broken") as event:
+    with node(BARE + OFTEN) as one, events(one, "seal_broken") as event:
         sound = (copy.rules / "rules.py").read_bytes()
         copy.edit()
         wait_until(one.home.halt_reason, "trading is halted")
@@ -193,7 +193,7 @@ def test_the_default_interval_is_short_enough() -> None:
 def test_a_node_whose_seal_is_broken_starts_halted_and_says_so(copy: Copy) -> None:
     copy.edit()
 
-    with node(ECHO + OFTEN) as one:
+    with node(BARE + OFTEN) as one:
         assert "rules.py was changed" in reason(one)
         assert "TRADING IS HALTED: the seal of the rule book is broken: " in one.output.read_text()
         assert one.status()["ready"]
@@ -202,13 +202,13 @@ def test_a_node_whose_seal_is_broken_starts_halted_and_says_so(copy: Copy) -> No
 def test_a_start_takes_the_write_bits_away(copy: Copy) -> None:
     copy.open()
 
-    with node(ECHO + OFTEN) as one:
+    with node(BARE + OFTEN) as one:
         assert one.home.halt_reason() is None
         assert (copy.rules / "ethics.py").stat().st_mode & 0o222 == 0
 
 
 def test_rules_of_another_signer_do_not_start(copy: Copy, tmp_path: Path) -> None:
-    with node(ECHO + OFTEN) as one:
+    with node(BARE + OFTEN) as one:
         assert one.stop() == 0
         copy.sign(tmp_path / "another.key")
 
@@ -224,7 +224,7 @@ def test_rules_of_another_signer_do_not_start(copy: Copy, tmp_path: Path) -> Non
 
 
 def test_rules_that_another_signs_under_a_running_node_halt_it(copy: Copy, tmp_path: Path) -> None:
-    with node(ECHO + OFTEN) as one:
+    with node(BARE + OFTEN) as one:
         copy.sign(tmp_path / "another.key")
 
         wait_until(lambda: "which this node trusts" in reason(one), "the other signer is named", within_s=PERIOD_S)

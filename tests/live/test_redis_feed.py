@@ -20,7 +20,7 @@ from ark.errors import ArkError
 from ark.journal import open_for_reading
 from supervisor.redis_probe import count_waiting
 from tests.ark.wire_client import SIGNAL
-from tests.node import ECHO, Node, comes_back, ended, free_ports, node, wait_until
+from tests.node import BARE, ECHO, Node, comes_back, ended, free_ports, node, wait_until
 from tests.redis_server import RedisServer, needs_redis, redis_server
 
 pytestmark = [pytest.mark.redis, needs_redis]
@@ -39,7 +39,7 @@ def server() -> Iterator[RedisServer]:
 
 def fed(url: str, more: str = "") -> str:
     """A configuration with a feed."""
-    return f'{ECHO}\n[redis]\nurl = "{url}"\n{more}'
+    return f'{BARE}\n[redis]\nurl = "{url}"\n{more}'
 
 
 def put(client: Any, number: int, **fields: Any) -> str:

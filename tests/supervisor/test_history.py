@@ -21,7 +21,7 @@ from ark.errors import NodeError
 from ark.home import Home
 from ark.log import Limits, Log
 from supervisor.history import History, Wanted
-from tests.node import BIN, ECHO, node, wait_until
+from tests.node import BARE, BIN, node, wait_until
 
 
 def line(number: int, **more: Any) -> bytes:
@@ -192,7 +192,7 @@ def test_following_without_a_node_shows_each_line_once_through_rotations(tmp_pat
 
 
 def test_following_goes_on_through_a_restart_of_the_node(tmp_path: Path) -> None:
-    with node(ECHO) as one, follower(one.home.path, tmp_path / "shown", "--since", "1h") as seen:
+    with node(BARE) as one, follower(one.home.path, tmp_path / "shown", "--since", "1h") as seen:
         with one.client() as client:
             client.request("isolate", agent="beta", reason="odd")
         wait_until(lambda: count(seen, "isolate") == 1, "the isolation is shown")

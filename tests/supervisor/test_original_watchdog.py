@@ -25,7 +25,7 @@ from supervisor.conduct import Conduct, ConductLimits, Record, fault, health
 from supervisor.failures import Failures
 from supervisor.watchdog import WatchdogWorker
 from tests.live.desk import signal
-from tests.node import ECHO, Node, node, wait_until
+from tests.node import BARE, Node, node, wait_until
 from tests.supervisor.test_watchdog_live import QUICK, alerts, inject, outcomes, raised
 
 LIMITS = ConductLimits()
@@ -150,7 +150,7 @@ def test_p8_each_monitor_looks_as_often_as_its_setting_says(
 @pytest.fixture(scope="module")
 def one() -> Iterator[Node]:
     """A node whose second agent does what a signal's metadata says."""
-    config = ECHO.replace("tests.echo_agents:Middle", "tests.supervisor.misbehaving:Misbehaving")
+    config = BARE.replace("tests.echo_agents:Middle", "tests.supervisor.misbehaving:Misbehaving")
     with node(config + QUICK) as started:
 
         def counts() -> bool:

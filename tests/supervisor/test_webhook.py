@@ -32,7 +32,7 @@ from ark.home import Home
 from ark.http_post import Answer, retry_after
 from supervisor import webhook
 from supervisor.webhook import Tries, Webhook, decide
-from tests.node import ECHO, ROOT, comes_back, free_ports, node, wait_until
+from tests.node import BARE, ROOT, comes_back, free_ports, node, wait_until
 from tests.supervisor.receiver import RESET, Receiver, answer, receiver
 
 STATUSES = st.integers(100, 999)
@@ -563,7 +563,7 @@ def test_a_kill_in_the_middle_loses_nothing(home: Home) -> None:
 def test_a_real_hang_is_told_over_an_outage_and_the_death_of_the_watchdog() -> None:
     with receiver() as there:
         there.plan = lambda number: answer(503)
-        with node(f"{ECHO}[watchdog]\ninterval_s = 0.5\nmissed = 4\nwebhook = '{there.url}'\n") as one:
+        with node(f"{BARE}[watchdog]\ninterval_s = 0.5\nmissed = 4\nwebhook = '{there.url}'\n") as one:
             pid = one.child("beta")["pid"]
             os.kill(pid, signal.SIGSTOP)
             comes_back(one, "beta", pid)
