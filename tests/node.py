@@ -28,6 +28,7 @@ BIN = Path(sys.executable).parent
 HOMES: list[Path] = []
 """The home of every node of this session; `conftest` looks for processes that were left over them."""
 ROOT = Path(__file__).parent.parent
+_LAST_LINES = 15
 FORKS = True
 """Whether nodes are forked from a process that has imported ARK already, rather than started as a shell would."""
 
@@ -308,6 +309,15 @@ class Node:
         program, *rest = command
         return run([str(BIN / program), *rest, "--home", str(self.home.path)], input)
 
+    def story(self) -> str:
+        """How it is, and what it said last, for whoever reads of a test that failed."""
+        code = None if self.process is None else self.process.poll()
+        lines = [f"the node over {self.home.path} " + ("runs" if code is None else f"ended with exit code {code}")]
+        for file in (self.output, self.home.logs / "supervision.log"):
+            with suppress(OSError):
+                lines += [f"{file.name}:", *file.read_text(errors="replace").splitlines()[-_LAST_LINES:]]
+        return "\n  ".join(lines)
+
     def pids(self) -> list[int]:
         """Every process that belongs to this node: it holds the lock, or the home stands in its command line.
 
@@ -357,6 +367,9 @@ def node(config: str = "", *, start: bool = True, folder: Path | None = None) ->
             if start:
                 one.start()
             yield one
+        except Exception as error:
+            error.add_note(one.story())
+            raise
         finally:
             if one.process and one.process.poll() is None:
                 try:
