@@ -447,7 +447,7 @@ def test_a_client_that_never_reads_costs_bounded_memory(door: Wire, listed: Node
         for _ in range(25_000):
             deaf.socket.send(frame)
         assert door.inject()["status"] == "accepted"  # in its turn, among those of the other
-        wait_until(lambda: asked(listed) >= handled + 25_000, "every request is handled")
+        wait_until(lambda: asked(listed) >= handled + 25_000, "every request is handled", within_s=60.0)
         assert gateway_memory(listed) - before < 12 * MIB
 
 
