@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+import tests.node
 from tests.benchmarks import instrumentation, judging, measure, relay
 from tests.chaos.test_kills import FAST_HANDS, made_up_signals
 from tests.node import Node
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10, help="how often each agent is killed (10)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    tests.node.FORKS = False  # what users start imports everything itself
     console = Console(stderr=arguments.json)
     found = run(arguments.signals, arguments.kills, console)
     if arguments.json:

@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+import tests.node
 from tests.benchmarks import measure
 from tests.chaos.test_kills import FAST_HANDS, made_up_signals
 from tests.node import ROOT, Node, wait_until
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of runs (5)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    tests.node.FORKS = False  # what users start imports everything itself
     console = Console(stderr=arguments.json)
     found = run(arguments.signals, arguments.rounds, console)
     if arguments.json:
