@@ -32,8 +32,8 @@ start: $(VENV)/.installed ## make the environment, install, and run the demo unt
 
 test: $(VENV)/.installed-test lint ## lint, types, layers, then every test but the long ones
 	@$(PROTECT)
-	@# Four on two cores: many tests wait for processes.
-	$(BIN)/python -m pytest -n 4 $(PYTEST)
+	@# Five on two cores: many tests wait for processes.
+	$(BIN)/python -m pytest -n 5 $(PYTEST)
 
 lint: $(VENV)/.installed-test ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -36,6 +37,12 @@ _LONG = frozenset(("test_chaos", "test_kills", "test_night"))
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LEFT] = []
+    if hasattr(config, "workerinput"):
+        gc.disable()  # eight thousand tests are made, and none is let go: each look at them all is in vain
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 @cache

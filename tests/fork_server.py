@@ -3,10 +3,9 @@
 Each of its own would import the same modules again, which is half of what the start of a node costs, and nearly all
 that a command does.
 
-`tests.node` runs it as a script. Its arguments are two descriptors: a socket to listen on, and the end of a pipe
-whose other end closes when the process is gone that started it; then it ends, too. Who connects sends one line of
-JSON with `argv`, `environment`, and the files `input`, `output` and `errors`. The answer is the pid of the process,
-and its exit code when it has ended.
+`tests.node` runs it as a script. Its arguments are two descriptors: a socket to listen on, and that of a process
+with which it ends. Who connects sends one line of JSON with `argv`, `environment`, and the files `input`, `output`
+and `errors`. The answer is the pid of the process, and its exit code when it has ended.
 """
 
 from __future__ import annotations
@@ -45,15 +44,15 @@ MODULES = (
 processes of a node import, each for itself."""
 
 
-def serve(listener: socket.socket, parent: int) -> list[str] | None:
+def serve(listener: socket.socket, owner: int) -> list[str] | None:
     """Fork for everybody who asks; gives, in the process that was forked, the command line to run."""
     ended: dict[int, tuple[int, socket.socket]] = {}
     poller = select.poll()
     poller.register(listener, select.POLLIN)
-    poller.register(parent, select.POLLIN)
+    poller.register(owner, select.POLLIN)
     while True:
         for descriptor, _ in poller.poll():
-            if descriptor == parent:
+            if descriptor == owner:
                 return None
             if descriptor == listener.fileno():
                 asking, _ = listener.accept()
@@ -62,7 +61,7 @@ def serve(listener: socket.socket, parent: int) -> list[str] | None:
                 if not pid:
                     for each in (listener, asking, *(asked for _, asked in ended.values())):
                         each.close()
-                    os.closerange(parent, parent + 1)
+                    os.close(owner)
                     for each_pidfd in ended:
                         os.close(each_pidfd)
                     become(request)

@@ -218,20 +218,28 @@ def run(
 
 @cache
 def _fork_server() -> str:
-    """The address of the one that this process uses; it is started when it is first needed."""
-    address = f"\0ark-tests-{os.getpid()}-{random.SystemRandom().getrandbits(64):x}"
-    reader, _ = os.pipe()  # the end that is ours stays open until we are gone, which ends the server
+    """The address of the one that all workers of a run use; whoever needs it first starts it.
+
+    It ends with the process that started the workers, or with this one where there are none.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    address = f"\0ark-tests-{run or random.SystemRandom().getrandbits(64)}"
+    owner = os.pidfd_open(os.getppid() if run else os.getpid())
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        try:
+            listener.bind(address)
+        except OSError:  # another worker was first
+            os.close(owner)
+            return address
         listener.listen()
         subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(listener.fileno()), str(reader)],
+            [sys.executable, str(ROOT / "tests" / "fork_server.py"), str(listener.fileno()), str(owner)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=(listener.fileno(), reader),
+            pass_fds=(listener.fileno(), owner),
             start_new_session=True,
         )
-    os.close(reader)
+    os.close(owner)
     return address
 
 
