@@ -141,7 +141,7 @@ def play(
         if differs and keep is not None:
             scene.keep(keep / fault.name)
         fault.clean(scene)
-    count = scene.count(thorough=thorough)
+    count = scene.count(thorough=thorough, clock_was_set=isinstance(fault, ClockJump))
     if count.lost or count.doubled:
         differs.append(f"{count.lost} lost, {count.doubled} doubled")
     if count.broken:
