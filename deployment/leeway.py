@@ -13,6 +13,7 @@ import msgspec
 
 from ark.deploy_settings import DeployConfig, Gate
 from ark.errors import ConfigError
+from deployment.gates import is_same_step, name_key
 
 __all__ = ["FEWER", "FIXED", "HIGHER", "LOWER", "check_leeway", "check_people"]
 
@@ -88,11 +89,9 @@ def check_people(node: DeployConfig, plan: DeployConfig) -> None:
 
 def _is_as_strict(gate: Gate, asked: Gate) -> bool:
     """Whether who passes one gate would have passed the other."""
-    return (
-        gate.before == asked.before
-        and gate.needed >= asked.needed
-        and (not asked.approvers or (bool(gate.approvers) and set(gate.approvers) <= set(asked.approvers)))
-    )
+    allowed, asks = ({name_key(name) for name in each.approvers} for each in (gate, asked))
+    names_no_others = not asks or (bool(allowed) and allowed <= asks)
+    return is_same_step(gate.before, asked.before) and gate.needed >= asked.needed and names_no_others
 
 
 def _told(value: Any) -> str:

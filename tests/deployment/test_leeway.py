@@ -120,6 +120,8 @@ def test_a_plan_cannot_spare_a_release_of_the_judge_its_two_people(spared: list[
         ({"approvers": ["ada", "ben"]}, [{"approvers": ["ben"]}], True),
         ({"approvers": ["ada", "ben"]}, [{"approvers": ["eve"]}], False),
         ({"approvers": ["ada", "ben"]}, [{}], False),
+        ({"before": "25"}, [{"before": "25.0"}], True),
+        ({"approvers": ["Ada"]}, [{"approvers": ["ada"]}], True),
     ],
 )
 def test_a_plan_keeps_each_gate_of_the_node_or_makes_it_stricter(
