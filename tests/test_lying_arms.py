@@ -37,6 +37,7 @@ from ark.message import (
 from ark.routing import CANARY, LEASE_S, Route, Table, arm_name
 from ark.stage import Stage
 from graveyard import Limits
+from tests.evidence import CountsEvidence
 from tests.strangers import changed
 from tests.worlds import AGENTS, SECRETS, signals
 
@@ -45,7 +46,7 @@ NAMES = tuple(CREW)
 SIGNALS = 100
 
 
-class Line:
+class Line(CountsEvidence):
     """The pipeline, each agent in its stage, one after the other; one of them has a canary that decides all."""
 
     def __init__(self, role: str) -> None:
@@ -67,14 +68,6 @@ class Line:
         route = Route(canary=1.0, patience_s=0.5)
         table = Table(1, "r", self.clock + LEASE_S, roles={self.role: route})
         list(self.stages[self.role].turn(table, frozenset((CANARY,)), self.now_ns))
-
-    is_first = True
-
-    def begin(self, generation: int, rollout: str) -> None:
-        return
-
-    def count(self, figure: str, amount: int = 1) -> None:
-        self.counts[figure] += amount
 
     def tell(self, difference: msgspec.Struct, *, spare: bool) -> None:
         assert len(msgspec.json.encode(difference)) < 2_000

@@ -30,12 +30,13 @@ from tests.actors.bars import path, series, shown
 from tests.actors.floor import trace
 from tests.actors.test_aletheia import spans as had_by
 from tests.actors.test_kyle import Desk, copied, seated
+from tests.evidence import CountsEvidence
 
 PIPELINE = ("kyle", "joey", "hrm", "kenny", "aletheia")
 BARS = path([100.0, 101.0, 108.0, 107.0, 100.0, 100.5])
 
 
-class House:
+class House(CountsEvidence):
     """An agent with its journal, and both arms of it."""
 
     def __init__(self, agent: type[Agent[Any]], arm: type[Arm] = Arm) -> None:
@@ -73,14 +74,6 @@ class House:
         journal = None if self._agent.durability is Durability.NONE else Journal(self.database)
         self.stage = Stage(self._agent(), context, successor="next", journal=journal, epoch=1, record=self)
         self.stage.setup()
-
-    is_first = True
-
-    def begin(self, generation: int, rollout: str) -> None:
-        return
-
-    def count(self, figure: str, amount: int = 1) -> None:
-        self.counts[figure] += amount
 
     def tell(self, difference: msgspec.Struct, *, spare: bool) -> None:
         self.told.append(difference)

@@ -20,6 +20,7 @@ from ark.routing import ARMS, BASELINE, CANARY, LEASE_S, OWN, Declared, Route, T
 from ark.stage import Stage
 from ark.state import Core
 from ark.trials import Trials
+from tests.evidence import CountsEvidence
 
 ROLE = "beta"
 SYMBOLS = ("A", "B", "C")
@@ -58,7 +59,7 @@ class Role(Agent[Word]):
         return message
 
 
-class World:
+class World(CountsEvidence):
     """One role whose arms answer when they are told to."""
 
     def __init__(self) -> None:
@@ -85,17 +86,6 @@ class World:
         self.asked: dict[str, list[Envelope]] = {arm: [] for arm in ARMS}
         self.sent: list[int] = []
         self.tracks: dict[int, str] = {}
-
-    is_first = True
-
-    def begin(self, generation: int, rollout: str) -> None:
-        return
-
-    def count(self, figure: str, amount: int = 1) -> None:
-        self.counts[figure] += amount
-
-    def tell(self, difference: msgspec.Struct, *, spare: bool) -> None:
-        return
 
     def turn(self, canary: float, baseline: float, up: frozenset[str]) -> None:
         self.in_force = Route(canary, min(baseline, 1 - canary)), up
